@@ -1,0 +1,7 @@
+module github.com/rasterloom/rasterloom/services/aligner
+
+go 1.26.6
+
+require github.com/rasterloom/rasterloom v0.0.0
+
+replace github.com/rasterloom/rasterloom => ../..
