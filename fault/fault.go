@@ -80,6 +80,7 @@ const (
 	LayerChanged        Reason = "LAYER_CHANGED"
 	TicketInvalid       Reason = "TICKET_INVALID"
 	TicketExpired       Reason = "TICKET_EXPIRED"
+	FlightCancelled     Reason = "FLIGHT_CANCELLED"
 	CatalogNotFound     Reason = "CATALOG_NOT_FOUND"
 	DatabaseUnavailable Reason = "DATABASE_UNAVAILABLE"
 	ServiceUnavailable  Reason = "SERVICE_UNAVAILABLE"
@@ -88,6 +89,18 @@ const (
 	NotSupported        Reason = "UNSUPPORTED"
 	Draining            Reason = "DRAINING"
 	Bug                 Reason = "INTERNAL"
+	MigrationNotFound   Reason = "MIGRATION_NOT_FOUND"
+	MigrationExists     Reason = "MIGRATION_EXISTS"
+	MigrationState      Reason = "MIGRATION_STATE"
+	MigrationChanged    Reason = "MIGRATION_CHANGED"
+	MigrationRefused    Reason = "MIGRATION_REFUSED"
+	TableBusy           Reason = "TABLE_BUSY"
+	ExportNotFound      Reason = "EXPORT_NOT_FOUND"
+	ExportExists        Reason = "EXPORT_EXISTS"
+	ExportState         Reason = "EXPORT_STATE"
+	DiskFull            Reason = "DISK_FULL"
+	LayerExists         Reason = "LAYER_EXISTS"
+	TableNotFound       Reason = "TABLE_NOT_FOUND"
 )
 
 // Reasons lists all reasons, for tables and tests.
@@ -95,8 +108,10 @@ func Reasons() []Reason {
 	return []Reason{
 		InvalidArgument, InvalidGrid, LayerNotFound, LayerUnreadable, LayerRepeated, ColumnRepeated, LayerAmbiguous,
 		CRSMismatch, Disjoint, ResidualTooLarge, LimitExceeded, DuplicateCell, CellOffGrid, NarrowingLoss, LayerChanged,
-		TicketInvalid, TicketExpired, CatalogNotFound, DatabaseUnavailable, ServiceUnavailable, DatabasePermission,
+		TicketInvalid, TicketExpired, FlightCancelled, CatalogNotFound, DatabaseUnavailable, ServiceUnavailable, DatabasePermission,
 		DataCorrupt, NotSupported, Draining, Bug,
+		MigrationNotFound, MigrationExists, MigrationState, MigrationChanged, MigrationRefused, TableBusy,
+		ExportNotFound, ExportExists, ExportState, DiskFull, LayerExists, TableNotFound,
 	}
 }
 
@@ -178,8 +193,7 @@ func From(err error) *Error {
 	if err == nil {
 		return nil
 	}
-	var e *Error
-	if errors.As(err, &e) {
+	if e, ok := errors.AsType[*Error](err); ok {
 		return e
 	}
 	return New(Internal, Bug, "internal error").Because(err)
@@ -187,8 +201,7 @@ func From(err error) *Error {
 
 // KindOf gives the kind of the fault in an error's chain, Internal if none.
 func KindOf(err error) Kind {
-	var e *Error
-	if errors.As(err, &e) {
+	if e, ok := errors.AsType[*Error](err); ok {
 		return e.Kind
 	}
 	return Internal

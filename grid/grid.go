@@ -28,6 +28,9 @@ const (
 	// maxUlpPixels is the largest rounding step of a coordinate, in pixels,
 	// that a grid may have at its far edge. Above it, positions are noise.
 	maxUlpPixels = 1e-3
+	// maxPartialCell is how far the number of cells that a resolution gives for a
+	// box may be from a whole one: room for a resolution written in some decimals.
+	maxPartialCell = 0.01
 )
 
 // Grid is a north-up lattice of equal cells. It is a value: immutable and
@@ -70,6 +73,37 @@ func FromBounds(crs string, b Bounds, rows, cols int) (Grid, error) {
 		StepX: (b.MaxX - b.MinX) / float64(cols), StepY: (b.MaxY - b.MinY) / float64(rows),
 	}
 	return g, g.Validate()
+}
+
+// FromResolution makes the grid of a box cut into square cells with edges of
+// about resolution: the box must be a whole number of them wide and high, to
+// within maxPartialCell of a cell. The steps come from the box and that number, so
+// that the outer edges are the box's. Errors: Invalid INVALID_GRID, naming the
+// field.
+func FromResolution(crs string, b Bounds, resolution float64) (Grid, error) {
+	if !(resolution >= MinStep) || resolution > MaxCoordinate {
+		return Grid{}, invalid("resolution", resolution, "resolution is %v, and must be between %v and 1e15", resolution, MinStep)
+	}
+	if _, err := FromBounds(crs, b, 1, 1); err != nil {
+		return Grid{}, err // the box itself
+	}
+	var sides [2]int
+	for i, f := range []struct {
+		name string
+		size float64
+	}{{"rows", b.MaxY - b.MinY}, {"cols", b.MaxX - b.MinX}} {
+		cells := f.size / resolution
+		if cells > MaxSide {
+			return Grid{}, invalid(f.name, cells, "bounds and resolution %v give %.17g %s, and the limit is %d", resolution, cells, f.name, MaxSide)
+		}
+		whole := math.Round(cells)
+		if whole < 1 || math.Abs(cells-whole) > maxPartialCell {
+			return Grid{}, invalid("resolution", resolution,
+				"bounds and resolution %v give %.6f %s, which must be a whole number to within %v", resolution, cells, f.name, maxPartialCell)
+		}
+		sides[i] = int(whole)
+	}
+	return FromBounds(crs, b, sides[0], sides[1])
 }
 
 // Validate checks that the grid is one. Errors: Invalid INVALID_GRID, naming

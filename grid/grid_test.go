@@ -135,7 +135,7 @@ func TestWindowLaws(t *testing.T) {
 		if i != b.Intersect(a) {
 			t.Fatal("the intersection depends on the order")
 		}
-		for n := 0; n < 50; n++ {
+		for range 50 {
 			row, col := rapid.Int64Range(-60, 100).Draw(t, "row"), rapid.Int64Range(-60, 100).Draw(t, "col")
 			inA, inB := a.Contains(row, col), b.Contains(row, col)
 			if i.Contains(row, col) != (inA && inB) {

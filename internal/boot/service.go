@@ -7,6 +7,7 @@ import (
 	"net/http"
 
 	"connectrpc.com/connect"
+	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 	"google.golang.org/grpc"
 )
@@ -16,6 +17,12 @@ type Deps struct {
 	Log *zap.Logger
 	// HTTPClient reaches the other services (HTTP/2, cleartext or TLS).
 	HTTPClient connect.HTTPClient
+	// FlightURI is where clients reach the Flight server of this process, such
+	// as grpc://127.0.0.1:7401; empty in a process without one.
+	FlightURI string
+	// Metrics is where a service registers its metrics, which the process shows
+	// at /metrics; nil where nobody looks.
+	Metrics prometheus.Registerer
 }
 
 // Service is one of the suite's services, built and not yet served.
@@ -29,6 +36,9 @@ type Service struct {
 	Flight *grpc.Server
 	// Check says whether it can work now; nil error means yes.
 	Check func(context.Context) error
+	// Drain is told, if set, when no new calls are taken any more: calls that
+	// wait for work of its own should come to their end. It returns at once.
+	Drain func()
 	// Close releases what it holds, after the last call has ended.
 	Close func()
 }

@@ -84,13 +84,16 @@ func ToConnect(err error) *connect.Error {
 	if err == nil {
 		return nil
 	}
-	if ce, ok := errors.AsType[*connect.Error](err); ok {
-		return ce
+	f, ok := stated(err)
+	if !ok {
+		if code, ok := contextCode(err); ok {
+			return connect.NewError(connect.Code(code), errors.New(contextText(code)))
+		}
+		if ce, ok := errors.AsType[*connect.Error](err); ok {
+			return ce
+		}
+		f = fault.From(err)
 	}
-	if code, ok := contextCode(err); ok {
-		return connect.NewError(connect.Code(code), errors.New(contextText(code)))
-	}
-	f := fault.From(err)
 	ce := connect.NewError(connect.Code(Code(f.Kind)), errors.New(f.Message))
 	for _, m := range details(f) {
 		if d, err := connect.NewErrorDetail(m); err == nil {
@@ -108,16 +111,19 @@ func ToStatus(err error) error {
 	if err == nil {
 		return nil
 	}
-	if code, ok := contextCode(err); ok {
-		if code == codes.Canceled {
-			code = codes.Unavailable
+	f, ok := stated(err)
+	if !ok {
+		if code, ok := contextCode(err); ok {
+			if code == codes.Canceled {
+				code = codes.Unavailable
+			}
+			return status.Error(code, contextText(code))
 		}
-		return status.Error(code, contextText(code))
+		if s, ok := status.FromError(err); ok {
+			return s.Err()
+		}
+		f = fault.From(err)
 	}
-	if s, ok := status.FromError(err); ok {
-		return s.Err()
-	}
-	f := fault.From(err)
 	s := status.New(Code(f.Kind), f.Message)
 	v1 := make([]protoadapt.MessageV1, 0, 3)
 	for _, m := range details(f) {
@@ -166,6 +172,18 @@ func FromConnect(service string, err error) error {
 	default:
 		return fault.New(fault.Internal, fault.Bug, "the %s service failed", service).With("service", service).Because(err)
 	}
+}
+
+// stated finds the fault that a room stated. It goes before whatever caused it:
+// a cause may itself be a status or an ended context, with a text that is for
+// the log only. Only a bug gives way to the end of the context that caused it.
+func stated(err error) (*fault.Error, bool) {
+	f, ok := errors.AsType[*fault.Error](err)
+	if ok && f.Kind == fault.Internal {
+		_, ended := contextCode(err)
+		return f, !ended
+	}
+	return f, ok
 }
 
 func contextCode(err error) (codes.Code, bool) {

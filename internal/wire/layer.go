@@ -16,8 +16,8 @@ func FromLayer(p *layerv1.Layer) (layer.Layer, error) {
 		Name: p.GetName(), Band: p.GetBand(),
 		Format:       FromFormat(p.GetFormat()),
 		Table:        layer.Table{Schema: p.GetTable().GetSchema(), Name: p.GetTable().GetName()},
-		DeclaredType: fromDataType(p.GetDeclaredType()), StoredType: fromDataType(p.GetStoredType()),
-		Nodata: p.Nodata, Registration: fromRegistration(p.GetRegistration()), SouthUp: p.GetSouthUp(),
+		DeclaredType: FromDataType(p.GetDeclaredType()), StoredType: FromDataType(p.GetStoredType()),
+		Nodata: p.Nodata, Registration: FromRegistration(p.GetRegistration()), SouthUp: p.GetSouthUp(),
 		TargetResolution: p.TargetResolution,
 		HasIndices:       p.GetHasIndices(), HasCoordinates: p.GetHasCoordinates(), HasKey: p.GetHasKey(),
 		Generation: p.GetGeneration(), EstimatedRows: p.GetEstimatedRows(),
@@ -82,7 +82,8 @@ func ToFormat(f layer.Format) layerv1.Format {
 	return layerv1.Format(layerv1.Format_value["FORMAT_"+f.String()])
 }
 
-func fromDataType(p layerv1.DataType) layer.DataType {
+// FromDataType reads a data type.
+func FromDataType(p layerv1.DataType) layer.DataType {
 	t, _ := layer.ParseDataType(strings.ToLower(strings.TrimPrefix(p.String(), "DATA_TYPE_")))
 	return t
 }

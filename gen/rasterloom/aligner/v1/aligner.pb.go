@@ -1252,7 +1252,9 @@ func (*QueryParameter_Int8) isQueryParameter_Value() {}
 // CreateAlignedCoordinateQueryResponse has the query.
 type CreateAlignedCoordinateQueryResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// SQL with quoted identifiers and $n parameters; columns x, y, value.
+	// SQL with quoted identifiers and $n parameters; columns x, y, value, one row
+	// per cell that has a value, in no order. x and y are the centres of cells of
+	// the reference lattice, to the last bit as a merge gives them.
 	Sql string `protobuf:"bytes,1,opt,name=sql,proto3" json:"sql,omitempty"`
 	// The values to bind, in order.
 	Parameters []*QueryParameter `protobuf:"bytes,2,rep,name=parameters,proto3" json:"parameters,omitempty"`

@@ -82,6 +82,32 @@ const (
 	Reason_REASON_DRAINING Reason = 24
 	// A bug; the log has it under the request id.
 	Reason_REASON_INTERNAL Reason = 25
+	// No migration of that id.
+	Reason_REASON_MIGRATION_NOT_FOUND Reason = 26
+	// The table has a live migration, or the idempotency key another spec.
+	Reason_REASON_MIGRATION_EXISTS Reason = 27
+	// The migration is in a state from which this cannot be done.
+	Reason_REASON_MIGRATION_STATE Reason = 28
+	// The migration changed since its etag was read.
+	Reason_REASON_MIGRATION_CHANGED Reason = 29
+	// The table cannot be migrated as it is; every reason is told.
+	Reason_REASON_MIGRATION_REFUSED Reason = 30
+	// A lock on the table was not had in time; nothing was changed.
+	Reason_REASON_TABLE_BUSY Reason = 31
+	// No export of that id.
+	Reason_REASON_EXPORT_NOT_FOUND Reason = 32
+	// There is something of that name, or the idempotency key has another spec.
+	Reason_REASON_EXPORT_EXISTS Reason = 33
+	// The export is over, or about to be, and cannot be cancelled.
+	Reason_REASON_EXPORT_STATE Reason = 34
+	// The disk that is written to is full, or a quota on it is.
+	Reason_REASON_DISK_FULL Reason = 35
+	// There is a layer of that name already.
+	Reason_REASON_LAYER_EXISTS Reason = 36
+	// No table of that name.
+	Reason_REASON_TABLE_NOT_FOUND Reason = 37
+	// The flight was cancelled; its tickets are void.
+	Reason_REASON_FLIGHT_CANCELLED Reason = 38
 )
 
 // Enum value maps for Reason.
@@ -113,6 +139,19 @@ var (
 		23: "REASON_UNSUPPORTED",
 		24: "REASON_DRAINING",
 		25: "REASON_INTERNAL",
+		26: "REASON_MIGRATION_NOT_FOUND",
+		27: "REASON_MIGRATION_EXISTS",
+		28: "REASON_MIGRATION_STATE",
+		29: "REASON_MIGRATION_CHANGED",
+		30: "REASON_MIGRATION_REFUSED",
+		31: "REASON_TABLE_BUSY",
+		32: "REASON_EXPORT_NOT_FOUND",
+		33: "REASON_EXPORT_EXISTS",
+		34: "REASON_EXPORT_STATE",
+		35: "REASON_DISK_FULL",
+		36: "REASON_LAYER_EXISTS",
+		37: "REASON_TABLE_NOT_FOUND",
+		38: "REASON_FLIGHT_CANCELLED",
 	}
 	Reason_value = map[string]int32{
 		"REASON_UNSPECIFIED":          0,
@@ -141,6 +180,19 @@ var (
 		"REASON_UNSUPPORTED":          23,
 		"REASON_DRAINING":             24,
 		"REASON_INTERNAL":             25,
+		"REASON_MIGRATION_NOT_FOUND":  26,
+		"REASON_MIGRATION_EXISTS":     27,
+		"REASON_MIGRATION_STATE":      28,
+		"REASON_MIGRATION_CHANGED":    29,
+		"REASON_MIGRATION_REFUSED":    30,
+		"REASON_TABLE_BUSY":           31,
+		"REASON_EXPORT_NOT_FOUND":     32,
+		"REASON_EXPORT_EXISTS":        33,
+		"REASON_EXPORT_STATE":         34,
+		"REASON_DISK_FULL":            35,
+		"REASON_LAYER_EXISTS":         36,
+		"REASON_TABLE_NOT_FOUND":      37,
+		"REASON_FLIGHT_CANCELLED":     38,
 	}
 )
 
@@ -175,7 +227,7 @@ var File_rasterloom_fault_v1_fault_proto protoreflect.FileDescriptor
 
 const file_rasterloom_fault_v1_fault_proto_rawDesc = "" +
 	"\n" +
-	"\x1frasterloom/fault/v1/fault.proto\x12\x13rasterloom.fault.v1*\xc4\x05\n" +
+	"\x1frasterloom/fault/v1/fault.proto\x12\x13rasterloom.fault.v1*\xa8\b\n" +
 	"\x06Reason\x12\x16\n" +
 	"\x12REASON_UNSPECIFIED\x10\x00\x12\x1b\n" +
 	"\x17REASON_INVALID_ARGUMENT\x10\x01\x12\x17\n" +
@@ -203,7 +255,20 @@ const file_rasterloom_fault_v1_fault_proto_rawDesc = "" +
 	"\x13REASON_DATA_CORRUPT\x10\x16\x12\x16\n" +
 	"\x12REASON_UNSUPPORTED\x10\x17\x12\x13\n" +
 	"\x0fREASON_DRAINING\x10\x18\x12\x13\n" +
-	"\x0fREASON_INTERNAL\x10\x19BBZ@github.com/rasterloom/rasterloom/gen/rasterloom/fault/v1;faultv1b\x06proto3"
+	"\x0fREASON_INTERNAL\x10\x19\x12\x1e\n" +
+	"\x1aREASON_MIGRATION_NOT_FOUND\x10\x1a\x12\x1b\n" +
+	"\x17REASON_MIGRATION_EXISTS\x10\x1b\x12\x1a\n" +
+	"\x16REASON_MIGRATION_STATE\x10\x1c\x12\x1c\n" +
+	"\x18REASON_MIGRATION_CHANGED\x10\x1d\x12\x1c\n" +
+	"\x18REASON_MIGRATION_REFUSED\x10\x1e\x12\x15\n" +
+	"\x11REASON_TABLE_BUSY\x10\x1f\x12\x1b\n" +
+	"\x17REASON_EXPORT_NOT_FOUND\x10 \x12\x18\n" +
+	"\x14REASON_EXPORT_EXISTS\x10!\x12\x17\n" +
+	"\x13REASON_EXPORT_STATE\x10\"\x12\x14\n" +
+	"\x10REASON_DISK_FULL\x10#\x12\x17\n" +
+	"\x13REASON_LAYER_EXISTS\x10$\x12\x1a\n" +
+	"\x16REASON_TABLE_NOT_FOUND\x10%\x12\x1b\n" +
+	"\x17REASON_FLIGHT_CANCELLED\x10&BBZ@github.com/rasterloom/rasterloom/gen/rasterloom/fault/v1;faultv1b\x06proto3"
 
 var (
 	file_rasterloom_fault_v1_fault_proto_rawDescOnce sync.Once

@@ -398,6 +398,91 @@ func (x *Bounds) GetMaxY() float64 {
 	return 0
 }
 
+// Extent is a grid as catalogs and rasters tell it: a box, and the shape or the
+// size of the cells in it.
+type Extent struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// As in Grid.
+	Crs string `protobuf:"bytes,1,opt,name=crs,proto3" json:"crs,omitempty"`
+	// min_x, min_y, max_x, max_y in units of the CRS: the outer edges of the
+	// outermost cells. Any other number of numbers is answered in the service.
+	Bounds []float64 `protobuf:"fixed64,2,rep,packed,name=bounds,proto3" json:"bounds,omitempty"`
+	// Number of rows; rows and cols may be left out where resolution is given.
+	Rows int64 `protobuf:"varint,3,opt,name=rows,proto3" json:"rows,omitempty"`
+	// Number of columns.
+	Cols int64 `protobuf:"varint,4,opt,name=cols,proto3" json:"cols,omitempty"`
+	// Edge of a cell in units of the CRS. The box must be a whole number of cells
+	// wide and high, to within 0.01 cells.
+	Resolution    *float64 `protobuf:"fixed64,5,opt,name=resolution,proto3,oneof" json:"resolution,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Extent) Reset() {
+	*x = Extent{}
+	mi := &file_rasterloom_grid_v1_grid_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Extent) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Extent) ProtoMessage() {}
+
+func (x *Extent) ProtoReflect() protoreflect.Message {
+	mi := &file_rasterloom_grid_v1_grid_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Extent.ProtoReflect.Descriptor instead.
+func (*Extent) Descriptor() ([]byte, []int) {
+	return file_rasterloom_grid_v1_grid_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *Extent) GetCrs() string {
+	if x != nil {
+		return x.Crs
+	}
+	return ""
+}
+
+func (x *Extent) GetBounds() []float64 {
+	if x != nil {
+		return x.Bounds
+	}
+	return nil
+}
+
+func (x *Extent) GetRows() int64 {
+	if x != nil {
+		return x.Rows
+	}
+	return 0
+}
+
+func (x *Extent) GetCols() int64 {
+	if x != nil {
+		return x.Cols
+	}
+	return 0
+}
+
+func (x *Extent) GetResolution() float64 {
+	if x != nil && x.Resolution != nil {
+		return *x.Resolution
+	}
+	return 0
+}
+
 // Vector is a pair of measures along the axes of a grid.
 type Vector struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -412,7 +497,7 @@ type Vector struct {
 
 func (x *Vector) Reset() {
 	*x = Vector{}
-	mi := &file_rasterloom_grid_v1_grid_proto_msgTypes[3]
+	mi := &file_rasterloom_grid_v1_grid_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -424,7 +509,7 @@ func (x *Vector) String() string {
 func (*Vector) ProtoMessage() {}
 
 func (x *Vector) ProtoReflect() protoreflect.Message {
-	mi := &file_rasterloom_grid_v1_grid_proto_msgTypes[3]
+	mi := &file_rasterloom_grid_v1_grid_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -437,7 +522,7 @@ func (x *Vector) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Vector.ProtoReflect.Descriptor instead.
 func (*Vector) Descriptor() ([]byte, []int) {
-	return file_rasterloom_grid_v1_grid_proto_rawDescGZIP(), []int{3}
+	return file_rasterloom_grid_v1_grid_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Vector) GetX() float64 {
@@ -464,14 +549,16 @@ type Relation struct {
 	Verdict Verdict `protobuf:"varint,2,opt,name=verdict,proto3,enum=rasterloom.grid.v1.Verdict" json:"verdict,omitempty"`
 	// The reason in words, with the measured numbers and the limits.
 	Explanation string `protobuf:"bytes,3,opt,name=explanation,proto3" json:"explanation,omitempty"`
-	// Row of the reference lattice on which row 0 of the layer falls.
+	// Row of the reference lattice on which row 0 of the layer falls. Where the
+	// steps differ, it is the one that suits the middle of the layer.
 	OffsetRows int64 `protobuf:"varint,4,opt,name=offset_rows,json=offsetRows,proto3" json:"offset_rows,omitempty"`
 	// Column of the reference lattice on which column 0 of the layer falls,
 	// whole turns of longitude taken out.
 	OffsetCols int64 `protobuf:"varint,5,opt,name=offset_cols,json=offsetCols,proto3" json:"offset_cols,omitempty"`
 	// Shift to be added to the layer's coordinates, in units of the CRS.
 	Shift *Vector `protobuf:"bytes,6,opt,name=shift,proto3" json:"shift,omitempty"`
-	// The same shift in pixels, each in [-0.5, 0.5) unless steps differ.
+	// The same shift in pixels, each above -0.5 and at most 0.5: an offset of
+	// k + 0.5 goes up to k + 1. Zero for IDENTICAL and ALIGNED.
 	ShiftPixels *Vector `protobuf:"bytes,7,opt,name=shift_pixels,json=shiftPixels,proto3" json:"shift_pixels,omitempty"`
 	// Largest distance of the layer's cells from the lattice as stored, over the
 	// whole extent, once the whole-pixel offset at the origin is taken out.
@@ -494,14 +581,17 @@ type Relation struct {
 	// not geographic, or a turn is not a whole number of columns.
 	TurnCols int64 `protobuf:"varint,15,opt,name=turn_cols,json=turnCols,proto3" json:"turn_cols,omitempty"`
 	// True when the stored rows run from south to north.
-	SouthUp       bool `protobuf:"varint,16,opt,name=south_up,json=southUp,proto3" json:"south_up,omitempty"`
+	SouthUp bool `protobuf:"varint,16,opt,name=south_up,json=southUp,proto3" json:"south_up,omitempty"`
+	// Bound of what the rounding of float64 coordinates may have added to any
+	// number of pixels above.
+	NoisePixels   *Vector `protobuf:"bytes,17,opt,name=noise_pixels,json=noisePixels,proto3" json:"noise_pixels,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Relation) Reset() {
 	*x = Relation{}
-	mi := &file_rasterloom_grid_v1_grid_proto_msgTypes[4]
+	mi := &file_rasterloom_grid_v1_grid_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -513,7 +603,7 @@ func (x *Relation) String() string {
 func (*Relation) ProtoMessage() {}
 
 func (x *Relation) ProtoReflect() protoreflect.Message {
-	mi := &file_rasterloom_grid_v1_grid_proto_msgTypes[4]
+	mi := &file_rasterloom_grid_v1_grid_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -526,7 +616,7 @@ func (x *Relation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Relation.ProtoReflect.Descriptor instead.
 func (*Relation) Descriptor() ([]byte, []int) {
-	return file_rasterloom_grid_v1_grid_proto_rawDescGZIP(), []int{4}
+	return file_rasterloom_grid_v1_grid_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Relation) GetLayer() string {
@@ -641,6 +731,13 @@ func (x *Relation) GetSouthUp() bool {
 	return false
 }
 
+func (x *Relation) GetNoisePixels() *Vector {
+	if x != nil {
+		return x.NoisePixels
+	}
+	return nil
+}
+
 var File_rasterloom_grid_v1_grid_proto protoreflect.FileDescriptor
 
 const file_rasterloom_grid_v1_grid_proto_rawDesc = "" +
@@ -663,10 +760,19 @@ const file_rasterloom_grid_v1_grid_proto_rawDesc = "" +
 	"\x05min_x\x18\x01 \x01(\x01R\x04minX\x12\x13\n" +
 	"\x05min_y\x18\x02 \x01(\x01R\x04minY\x12\x13\n" +
 	"\x05max_x\x18\x03 \x01(\x01R\x04maxX\x12\x13\n" +
-	"\x05max_y\x18\x04 \x01(\x01R\x04maxY\"$\n" +
+	"\x05max_y\x18\x04 \x01(\x01R\x04maxY\"\xa3\x01\n" +
+	"\x06Extent\x12\x1b\n" +
+	"\x03crs\x18\x01 \x01(\tB\t\xbaH\x06r\x04(\x80\x80\x04R\x03crs\x12 \n" +
+	"\x06bounds\x18\x02 \x03(\x01B\b\xbaH\x05\x92\x01\x02\x10\x10R\x06bounds\x12\x12\n" +
+	"\x04rows\x18\x03 \x01(\x03R\x04rows\x12\x12\n" +
+	"\x04cols\x18\x04 \x01(\x03R\x04cols\x12#\n" +
+	"\n" +
+	"resolution\x18\x05 \x01(\x01H\x00R\n" +
+	"resolution\x88\x01\x01B\r\n" +
+	"\v_resolution\"$\n" +
 	"\x06Vector\x12\f\n" +
 	"\x01x\x18\x01 \x01(\x01R\x01x\x12\f\n" +
-	"\x01y\x18\x02 \x01(\x01R\x01y\"\xb7\x06\n" +
+	"\x01y\x18\x02 \x01(\x01R\x01y\"\xf6\x06\n" +
 	"\bRelation\x12\x14\n" +
 	"\x05layer\x18\x01 \x01(\tR\x05layer\x125\n" +
 	"\averdict\x18\x02 \x01(\x0e2\x1b.rasterloom.grid.v1.VerdictR\averdict\x12 \n" +
@@ -686,7 +792,8 @@ const file_rasterloom_grid_v1_grid_proto_rawDesc = "" +
 	"\x13registration_pixels\x18\r \x01(\v2\x1a.rasterloom.grid.v1.VectorR\x12registrationPixels\x12'\n" +
 	"\x0flongitude_turns\x18\x0e \x01(\x05R\x0elongitudeTurns\x12\x1b\n" +
 	"\tturn_cols\x18\x0f \x01(\x03R\bturnCols\x12\x19\n" +
-	"\bsouth_up\x18\x10 \x01(\bR\asouthUp*b\n" +
+	"\bsouth_up\x18\x10 \x01(\bR\asouthUp\x12=\n" +
+	"\fnoise_pixels\x18\x11 \x01(\v2\x1a.rasterloom.grid.v1.VectorR\vnoisePixels*b\n" +
 	"\fRegistration\x12\x1c\n" +
 	"\x18REGISTRATION_UNSPECIFIED\x10\x00\x12\x17\n" +
 	"\x13REGISTRATION_CENTER\x10\x01\x12\x1b\n" +
@@ -713,31 +820,33 @@ func file_rasterloom_grid_v1_grid_proto_rawDescGZIP() []byte {
 }
 
 var file_rasterloom_grid_v1_grid_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_rasterloom_grid_v1_grid_proto_msgTypes = make([]protoimpl.MessageInfo, 5)
+var file_rasterloom_grid_v1_grid_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
 var file_rasterloom_grid_v1_grid_proto_goTypes = []any{
 	(Registration)(0), // 0: rasterloom.grid.v1.Registration
 	(Verdict)(0),      // 1: rasterloom.grid.v1.Verdict
 	(*Grid)(nil),      // 2: rasterloom.grid.v1.Grid
 	(*Window)(nil),    // 3: rasterloom.grid.v1.Window
 	(*Bounds)(nil),    // 4: rasterloom.grid.v1.Bounds
-	(*Vector)(nil),    // 5: rasterloom.grid.v1.Vector
-	(*Relation)(nil),  // 6: rasterloom.grid.v1.Relation
+	(*Extent)(nil),    // 5: rasterloom.grid.v1.Extent
+	(*Vector)(nil),    // 6: rasterloom.grid.v1.Vector
+	(*Relation)(nil),  // 7: rasterloom.grid.v1.Relation
 }
 var file_rasterloom_grid_v1_grid_proto_depIdxs = []int32{
-	1, // 0: rasterloom.grid.v1.Relation.verdict:type_name -> rasterloom.grid.v1.Verdict
-	5, // 1: rasterloom.grid.v1.Relation.shift:type_name -> rasterloom.grid.v1.Vector
-	5, // 2: rasterloom.grid.v1.Relation.shift_pixels:type_name -> rasterloom.grid.v1.Vector
-	5, // 3: rasterloom.grid.v1.Relation.displacement_pixels:type_name -> rasterloom.grid.v1.Vector
-	5, // 4: rasterloom.grid.v1.Relation.residual_pixels:type_name -> rasterloom.grid.v1.Vector
-	5, // 5: rasterloom.grid.v1.Relation.position_error:type_name -> rasterloom.grid.v1.Vector
-	5, // 6: rasterloom.grid.v1.Relation.drift_per_1000:type_name -> rasterloom.grid.v1.Vector
-	0, // 7: rasterloom.grid.v1.Relation.registration:type_name -> rasterloom.grid.v1.Registration
-	5, // 8: rasterloom.grid.v1.Relation.registration_pixels:type_name -> rasterloom.grid.v1.Vector
-	9, // [9:9] is the sub-list for method output_type
-	9, // [9:9] is the sub-list for method input_type
-	9, // [9:9] is the sub-list for extension type_name
-	9, // [9:9] is the sub-list for extension extendee
-	0, // [0:9] is the sub-list for field type_name
+	1,  // 0: rasterloom.grid.v1.Relation.verdict:type_name -> rasterloom.grid.v1.Verdict
+	6,  // 1: rasterloom.grid.v1.Relation.shift:type_name -> rasterloom.grid.v1.Vector
+	6,  // 2: rasterloom.grid.v1.Relation.shift_pixels:type_name -> rasterloom.grid.v1.Vector
+	6,  // 3: rasterloom.grid.v1.Relation.displacement_pixels:type_name -> rasterloom.grid.v1.Vector
+	6,  // 4: rasterloom.grid.v1.Relation.residual_pixels:type_name -> rasterloom.grid.v1.Vector
+	6,  // 5: rasterloom.grid.v1.Relation.position_error:type_name -> rasterloom.grid.v1.Vector
+	6,  // 6: rasterloom.grid.v1.Relation.drift_per_1000:type_name -> rasterloom.grid.v1.Vector
+	0,  // 7: rasterloom.grid.v1.Relation.registration:type_name -> rasterloom.grid.v1.Registration
+	6,  // 8: rasterloom.grid.v1.Relation.registration_pixels:type_name -> rasterloom.grid.v1.Vector
+	6,  // 9: rasterloom.grid.v1.Relation.noise_pixels:type_name -> rasterloom.grid.v1.Vector
+	10, // [10:10] is the sub-list for method output_type
+	10, // [10:10] is the sub-list for method input_type
+	10, // [10:10] is the sub-list for extension type_name
+	10, // [10:10] is the sub-list for extension extendee
+	0,  // [0:10] is the sub-list for field type_name
 }
 
 func init() { file_rasterloom_grid_v1_grid_proto_init() }
@@ -745,13 +854,14 @@ func file_rasterloom_grid_v1_grid_proto_init() {
 	if File_rasterloom_grid_v1_grid_proto != nil {
 		return
 	}
+	file_rasterloom_grid_v1_grid_proto_msgTypes[3].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_rasterloom_grid_v1_grid_proto_rawDesc), len(file_rasterloom_grid_v1_grid_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   5,
+			NumMessages:   6,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -408,7 +408,7 @@ type Layer struct {
 	EstimatedRows int64 `protobuf:"varint,16,opt,name=estimated_rows,json=estimatedRows,proto3" json:"estimated_rows,omitempty"`
 	// What was found about the layer.
 	Problems []*Problem `protobuf:"bytes,17,rep,name=problems,proto3" json:"problems,omitempty"`
-	// When the layer was last adopted or registered.
+	// When something about the layer last changed.
 	UpdateTime    *timestamppb.Timestamp `protobuf:"bytes,18,opt,name=update_time,json=updateTime,proto3" json:"update_time,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -261,6 +261,71 @@ func (ValueTypes) EnumDescriptor() ([]byte, []int) {
 	return file_rasterloom_merger_v1_merger_proto_rawDescGZIP(), []int{3}
 }
 
+// Duplicates is a rule for a cell that is stored more than once. Rows stored
+// without a value (NULL, NaN, nodata) are no candidates for FIRST, LAST and
+// MEAN, and count as duplicates for ERROR.
+type Duplicates int32
+
+const (
+	// As ERROR.
+	Duplicates_DUPLICATES_UNSPECIFIED Duplicates = 0
+	// FAILED_PRECONDITION DUPLICATE_CELL, naming the cell.
+	Duplicates_DUPLICATES_ERROR Duplicates = 1
+	// The value that comes first in the table as it is stored (by ctid). A table
+	// has no other order, and an UPDATE or a rewrite of the table may change it.
+	Duplicates_DUPLICATES_FIRST Duplicates = 2
+	// The value that comes last.
+	Duplicates_DUPLICATES_LAST Duplicates = 3
+	// The mean, computed in float64 in stored order and rounded once. Only for
+	// layers stored as float32 or float64: INVALID_ARGUMENT for the others.
+	Duplicates_DUPLICATES_MEAN Duplicates = 4
+)
+
+// Enum value maps for Duplicates.
+var (
+	Duplicates_name = map[int32]string{
+		0: "DUPLICATES_UNSPECIFIED",
+		1: "DUPLICATES_ERROR",
+		2: "DUPLICATES_FIRST",
+		3: "DUPLICATES_LAST",
+		4: "DUPLICATES_MEAN",
+	}
+	Duplicates_value = map[string]int32{
+		"DUPLICATES_UNSPECIFIED": 0,
+		"DUPLICATES_ERROR":       1,
+		"DUPLICATES_FIRST":       2,
+		"DUPLICATES_LAST":        3,
+		"DUPLICATES_MEAN":        4,
+	}
+)
+
+func (x Duplicates) Enum() *Duplicates {
+	p := new(Duplicates)
+	*p = x
+	return p
+}
+
+func (x Duplicates) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Duplicates) Descriptor() protoreflect.EnumDescriptor {
+	return file_rasterloom_merger_v1_merger_proto_enumTypes[4].Descriptor()
+}
+
+func (Duplicates) Type() protoreflect.EnumType {
+	return &file_rasterloom_merger_v1_merger_proto_enumTypes[4]
+}
+
+func (x Duplicates) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Duplicates.Descriptor instead.
+func (Duplicates) EnumDescriptor() ([]byte, []int) {
+	return file_rasterloom_merger_v1_merger_proto_rawDescGZIP(), []int{4}
+}
+
 // MergeSpec is what to merge and how. It is the command of a Flight
 // descriptor and the request of every way to get a merged table.
 type MergeSpec struct {
@@ -282,7 +347,15 @@ type MergeSpec struct {
 	// Rows in a record batch. 0: 65,536.
 	BatchRows int32 `protobuf:"varint,8,opt,name=batch_rows,json=batchRows,proto3" json:"batch_rows,omitempty"`
 	// Number of endpoints to cut the table into. 0: the server decides.
-	Endpoints     int32 `protobuf:"varint,9,opt,name=endpoints,proto3" json:"endpoints,omitempty"`
+	Endpoints int32 `protobuf:"varint,9,opt,name=endpoints,proto3" json:"endpoints,omitempty"`
+	// Make the table the old way: one full outer join in SQL over the layers'
+	// aligned coordinates, on request only. The same table, slower, and to be
+	// removed: docs/legacy-merge.md. Unset: as the server is configured, which is
+	// false by default.
+	UseLegacyMerge *bool `protobuf:"varint,10,opt,name=use_legacy_merge,json=useLegacyMerge,proto3,oneof" json:"use_legacy_merge,omitempty"`
+	// What becomes of a cell that a table stores more than once, as tables
+	// without a key can. A layer's own rule comes first.
+	Duplicates    Duplicates `protobuf:"varint,11,opt,name=duplicates,proto3,enum=rasterloom.merger.v1.Duplicates" json:"duplicates,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -380,13 +453,30 @@ func (x *MergeSpec) GetEndpoints() int32 {
 	return 0
 }
 
+func (x *MergeSpec) GetUseLegacyMerge() bool {
+	if x != nil && x.UseLegacyMerge != nil {
+		return *x.UseLegacyMerge
+	}
+	return false
+}
+
+func (x *MergeSpec) GetDuplicates() Duplicates {
+	if x != nil {
+		return x.Duplicates
+	}
+	return Duplicates_DUPLICATES_UNSPECIFIED
+}
+
 // LayerSelection is one layer of a merge.
 type LayerSelection struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Name in the catalog.
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	// Name of its column. Default: the name of the layer.
-	Column        string `protobuf:"bytes,2,opt,name=column,proto3" json:"column,omitempty"`
+	Column string `protobuf:"bytes,2,opt,name=column,proto3" json:"column,omitempty"`
+	// What becomes of cells that this layer stores more than once. Unset: as the
+	// merge says.
+	Duplicates    Duplicates `protobuf:"varint,3,opt,name=duplicates,proto3,enum=rasterloom.merger.v1.Duplicates" json:"duplicates,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -433,6 +523,13 @@ func (x *LayerSelection) GetColumn() string {
 		return x.Column
 	}
 	return ""
+}
+
+func (x *LayerSelection) GetDuplicates() Duplicates {
+	if x != nil {
+		return x.Duplicates
+	}
+	return Duplicates_DUPLICATES_UNSPECIFIED
 }
 
 // Reference is the lattice of a merge.
@@ -883,11 +980,322 @@ func (x *PlanMergeResponse) GetFlightUri() string {
 	return ""
 }
 
+// CompareMergeRequest asks for a comparison.
+type CompareMergeRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What to merge; its use_legacy_merge says nothing here.
+	Spec          *MergeSpec `protobuf:"bytes,1,opt,name=spec,proto3" json:"spec,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CompareMergeRequest) Reset() {
+	*x = CompareMergeRequest{}
+	mi := &file_rasterloom_merger_v1_merger_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CompareMergeRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CompareMergeRequest) ProtoMessage() {}
+
+func (x *CompareMergeRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_rasterloom_merger_v1_merger_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CompareMergeRequest.ProtoReflect.Descriptor instead.
+func (*CompareMergeRequest) Descriptor() ([]byte, []int) {
+	return file_rasterloom_merger_v1_merger_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *CompareMergeRequest) GetSpec() *MergeSpec {
+	if x != nil {
+		return x.Spec
+	}
+	return nil
+}
+
+// ComparedLayer is how the two columns of one layer compare.
+type ComparedLayer struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The layer.
+	Layer string `protobuf:"bytes,1,opt,name=layer,proto3" json:"layer,omitempty"`
+	// Name of its column.
+	Column string `protobuf:"bytes,2,opt,name=column,proto3" json:"column,omitempty"`
+	// Number of its values in the woven table.
+	Cells int64 `protobuf:"varint,3,opt,name=cells,proto3" json:"cells,omitempty"`
+	// Number of its values in the legacy table.
+	LegacyCells int64 `protobuf:"varint,4,opt,name=legacy_cells,json=legacyCells,proto3" json:"legacy_cells,omitempty"`
+	// Number of cells of the lattice where one table has a value and the other
+	// none, or another one by its bits.
+	DifferingCells int64 `protobuf:"varint,5,opt,name=differing_cells,json=differingCells,proto3" json:"differing_cells,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *ComparedLayer) Reset() {
+	*x = ComparedLayer{}
+	mi := &file_rasterloom_merger_v1_merger_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ComparedLayer) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ComparedLayer) ProtoMessage() {}
+
+func (x *ComparedLayer) ProtoReflect() protoreflect.Message {
+	mi := &file_rasterloom_merger_v1_merger_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ComparedLayer.ProtoReflect.Descriptor instead.
+func (*ComparedLayer) Descriptor() ([]byte, []int) {
+	return file_rasterloom_merger_v1_merger_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *ComparedLayer) GetLayer() string {
+	if x != nil {
+		return x.Layer
+	}
+	return ""
+}
+
+func (x *ComparedLayer) GetColumn() string {
+	if x != nil {
+		return x.Column
+	}
+	return ""
+}
+
+func (x *ComparedLayer) GetCells() int64 {
+	if x != nil {
+		return x.Cells
+	}
+	return 0
+}
+
+func (x *ComparedLayer) GetLegacyCells() int64 {
+	if x != nil {
+		return x.LegacyCells
+	}
+	return 0
+}
+
+func (x *ComparedLayer) GetDifferingCells() int64 {
+	if x != nil {
+		return x.DifferingCells
+	}
+	return 0
+}
+
+// CellDifference is one cell that differs.
+type CellDifference struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The layer.
+	Layer string `protobuf:"bytes,1,opt,name=layer,proto3" json:"layer,omitempty"`
+	// Row of the reference lattice.
+	Row int64 `protobuf:"varint,2,opt,name=row,proto3" json:"row,omitempty"`
+	// Column of the reference lattice.
+	Col int64 `protobuf:"varint,3,opt,name=col,proto3" json:"col,omitempty"`
+	// Centre of the cell, in units of the CRS.
+	X float64 `protobuf:"fixed64,4,opt,name=x,proto3" json:"x,omitempty"`
+	// Centre of the cell, in units of the CRS.
+	Y float64 `protobuf:"fixed64,5,opt,name=y,proto3" json:"y,omitempty"`
+	// The value in the woven table, as float64; unset where it has none.
+	Value *float64 `protobuf:"fixed64,6,opt,name=value,proto3,oneof" json:"value,omitempty"`
+	// The value in the legacy table, as float64; unset where it has none.
+	LegacyValue   *float64 `protobuf:"fixed64,7,opt,name=legacy_value,json=legacyValue,proto3,oneof" json:"legacy_value,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CellDifference) Reset() {
+	*x = CellDifference{}
+	mi := &file_rasterloom_merger_v1_merger_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CellDifference) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CellDifference) ProtoMessage() {}
+
+func (x *CellDifference) ProtoReflect() protoreflect.Message {
+	mi := &file_rasterloom_merger_v1_merger_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CellDifference.ProtoReflect.Descriptor instead.
+func (*CellDifference) Descriptor() ([]byte, []int) {
+	return file_rasterloom_merger_v1_merger_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *CellDifference) GetLayer() string {
+	if x != nil {
+		return x.Layer
+	}
+	return ""
+}
+
+func (x *CellDifference) GetRow() int64 {
+	if x != nil {
+		return x.Row
+	}
+	return 0
+}
+
+func (x *CellDifference) GetCol() int64 {
+	if x != nil {
+		return x.Col
+	}
+	return 0
+}
+
+func (x *CellDifference) GetX() float64 {
+	if x != nil {
+		return x.X
+	}
+	return 0
+}
+
+func (x *CellDifference) GetY() float64 {
+	if x != nil {
+		return x.Y
+	}
+	return 0
+}
+
+func (x *CellDifference) GetValue() float64 {
+	if x != nil && x.Value != nil {
+		return *x.Value
+	}
+	return 0
+}
+
+func (x *CellDifference) GetLegacyValue() float64 {
+	if x != nil && x.LegacyValue != nil {
+		return *x.LegacyValue
+	}
+	return 0
+}
+
+// CompareMergeResponse is how the two tables of a merge compare.
+type CompareMergeResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// True when both tables have the same rows and the same values, bit for bit.
+	Equal bool `protobuf:"varint,1,opt,name=equal,proto3" json:"equal,omitempty"`
+	// Number of rows of the woven table.
+	Rows int64 `protobuf:"varint,2,opt,name=rows,proto3" json:"rows,omitempty"`
+	// Number of rows of the legacy table.
+	LegacyRows int64 `protobuf:"varint,3,opt,name=legacy_rows,json=legacyRows,proto3" json:"legacy_rows,omitempty"`
+	// The layers, in column order.
+	Layers []*ComparedLayer `protobuf:"bytes,4,rep,name=layers,proto3" json:"layers,omitempty"`
+	// The first 100 cells that differ: from the north, from the west, by column.
+	Differences   []*CellDifference `protobuf:"bytes,5,rep,name=differences,proto3" json:"differences,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CompareMergeResponse) Reset() {
+	*x = CompareMergeResponse{}
+	mi := &file_rasterloom_merger_v1_merger_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CompareMergeResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CompareMergeResponse) ProtoMessage() {}
+
+func (x *CompareMergeResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_rasterloom_merger_v1_merger_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CompareMergeResponse.ProtoReflect.Descriptor instead.
+func (*CompareMergeResponse) Descriptor() ([]byte, []int) {
+	return file_rasterloom_merger_v1_merger_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *CompareMergeResponse) GetEqual() bool {
+	if x != nil {
+		return x.Equal
+	}
+	return false
+}
+
+func (x *CompareMergeResponse) GetRows() int64 {
+	if x != nil {
+		return x.Rows
+	}
+	return 0
+}
+
+func (x *CompareMergeResponse) GetLegacyRows() int64 {
+	if x != nil {
+		return x.LegacyRows
+	}
+	return 0
+}
+
+func (x *CompareMergeResponse) GetLayers() []*ComparedLayer {
+	if x != nil {
+		return x.Layers
+	}
+	return nil
+}
+
+func (x *CompareMergeResponse) GetDifferences() []*CellDifference {
+	if x != nil {
+		return x.Differences
+	}
+	return nil
+}
+
 var File_rasterloom_merger_v1_merger_proto protoreflect.FileDescriptor
 
 const file_rasterloom_merger_v1_merger_proto_rawDesc = "" +
 	"\n" +
-	"!rasterloom/merger/v1/merger.proto\x12\x14rasterloom.merger.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1drasterloom/grid/v1/grid.proto\x1a\x1frasterloom/layer/v1/layer.proto\"\xcf\x04\n" +
+	"!rasterloom/merger/v1/merger.proto\x12\x14rasterloom.merger.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1drasterloom/grid/v1/grid.proto\x1a\x1frasterloom/layer/v1/layer.proto\"\xdf\x05\n" +
 	"\tMergeSpec\x12<\n" +
 	"\x06layers\x18\x01 \x03(\v2$.rasterloom.merger.v1.LayerSelectionR\x06layers\x12=\n" +
 	"\treference\x18\x02 \x01(\v2\x1f.rasterloom.merger.v1.ReferenceR\treference\x124\n" +
@@ -900,12 +1308,21 @@ const file_rasterloom_merger_v1_merger_proto_rawDesc = "" +
 	"\n" +
 	"batch_rows\x18\b \x01(\x05B\v\xbaH\b\x1a\x06\x18\x80\x80@(\x00R\tbatchRows\x12(\n" +
 	"\tendpoints\x18\t \x01(\x05B\n" +
-	"\xbaH\a\x1a\x05\x18\x80\b(\x00R\tendpointsB\x13\n" +
-	"\x11_tolerance_pixels\"R\n" +
+	"\xbaH\a\x1a\x05\x18\x80\b(\x00R\tendpoints\x12-\n" +
+	"\x10use_legacy_merge\x18\n" +
+	" \x01(\bH\x01R\x0euseLegacyMerge\x88\x01\x01\x12J\n" +
+	"\n" +
+	"duplicates\x18\v \x01(\x0e2 .rasterloom.merger.v1.DuplicatesB\b\xbaH\x05\x82\x01\x02\x10\x01R\n" +
+	"duplicatesB\x13\n" +
+	"\x11_tolerance_pixelsB\x13\n" +
+	"\x11_use_legacy_merge\"\x9e\x01\n" +
 	"\x0eLayerSelection\x12\x1e\n" +
 	"\x04name\x18\x01 \x01(\tB\n" +
 	"\xbaH\ar\x05\x10\x01(\xff\x01R\x04name\x12 \n" +
-	"\x06column\x18\x02 \x01(\tB\b\xbaH\x05r\x03(\xff\x01R\x06column\"q\n" +
+	"\x06column\x18\x02 \x01(\tB\b\xbaH\x05r\x03(\xff\x01R\x06column\x12J\n" +
+	"\n" +
+	"duplicates\x18\x03 \x01(\x0e2 .rasterloom.merger.v1.DuplicatesB\b\xbaH\x05\x82\x01\x02\x10\x01R\n" +
+	"duplicates\"q\n" +
 	"\tReference\x12\"\n" +
 	"\x05layer\x18\x01 \x01(\tB\n" +
 	"\xbaH\ar\x05\x10\x01(\xff\x01H\x00R\x05layer\x12.\n" +
@@ -937,7 +1354,32 @@ const file_rasterloom_merger_v1_merger_proto_rawDesc = "" +
 	"\bwarnings\x18\v \x03(\tR\bwarnings\x12!\n" +
 	"\farrow_schema\x18\f \x01(\fR\varrowSchema\x12\x1d\n" +
 	"\n" +
-	"flight_uri\x18\r \x01(\tR\tflightUri*y\n" +
+	"flight_uri\x18\r \x01(\tR\tflightUri\"R\n" +
+	"\x13CompareMergeRequest\x12;\n" +
+	"\x04spec\x18\x01 \x01(\v2\x1f.rasterloom.merger.v1.MergeSpecB\x06\xbaH\x03\xc8\x01\x01R\x04spec\"\x9f\x01\n" +
+	"\rComparedLayer\x12\x14\n" +
+	"\x05layer\x18\x01 \x01(\tR\x05layer\x12\x16\n" +
+	"\x06column\x18\x02 \x01(\tR\x06column\x12\x14\n" +
+	"\x05cells\x18\x03 \x01(\x03R\x05cells\x12!\n" +
+	"\flegacy_cells\x18\x04 \x01(\x03R\vlegacyCells\x12'\n" +
+	"\x0fdiffering_cells\x18\x05 \x01(\x03R\x0edifferingCells\"\xc4\x01\n" +
+	"\x0eCellDifference\x12\x14\n" +
+	"\x05layer\x18\x01 \x01(\tR\x05layer\x12\x10\n" +
+	"\x03row\x18\x02 \x01(\x03R\x03row\x12\x10\n" +
+	"\x03col\x18\x03 \x01(\x03R\x03col\x12\f\n" +
+	"\x01x\x18\x04 \x01(\x01R\x01x\x12\f\n" +
+	"\x01y\x18\x05 \x01(\x01R\x01y\x12\x19\n" +
+	"\x05value\x18\x06 \x01(\x01H\x00R\x05value\x88\x01\x01\x12&\n" +
+	"\flegacy_value\x18\a \x01(\x01H\x01R\vlegacyValue\x88\x01\x01B\b\n" +
+	"\x06_valueB\x0f\n" +
+	"\r_legacy_value\"\xe6\x01\n" +
+	"\x14CompareMergeResponse\x12\x14\n" +
+	"\x05equal\x18\x01 \x01(\bR\x05equal\x12\x12\n" +
+	"\x04rows\x18\x02 \x01(\x03R\x04rows\x12\x1f\n" +
+	"\vlegacy_rows\x18\x03 \x01(\x03R\n" +
+	"legacyRows\x12;\n" +
+	"\x06layers\x18\x04 \x03(\v2#.rasterloom.merger.v1.ComparedLayerR\x06layers\x12F\n" +
+	"\vdifferences\x18\x05 \x03(\v2$.rasterloom.merger.v1.CellDifferenceR\vdifferences*y\n" +
 	"\n" +
 	"ExtentRule\x12\x1b\n" +
 	"\x17EXTENT_RULE_UNSPECIFIED\x10\x00\x12\x15\n" +
@@ -960,9 +1402,17 @@ const file_rasterloom_merger_v1_merger_proto_rawDesc = "" +
 	"ValueTypes\x12\x1b\n" +
 	"\x17VALUE_TYPES_UNSPECIFIED\x10\x00\x12\x16\n" +
 	"\x12VALUE_TYPES_STORED\x10\x01\x12\x18\n" +
-	"\x14VALUE_TYPES_DECLARED\x10\x022r\n" +
+	"\x14VALUE_TYPES_DECLARED\x10\x02*~\n" +
+	"\n" +
+	"Duplicates\x12\x1a\n" +
+	"\x16DUPLICATES_UNSPECIFIED\x10\x00\x12\x14\n" +
+	"\x10DUPLICATES_ERROR\x10\x01\x12\x14\n" +
+	"\x10DUPLICATES_FIRST\x10\x02\x12\x13\n" +
+	"\x0fDUPLICATES_LAST\x10\x03\x12\x13\n" +
+	"\x0fDUPLICATES_MEAN\x10\x042\xde\x01\n" +
 	"\rMergerService\x12a\n" +
-	"\tPlanMerge\x12&.rasterloom.merger.v1.PlanMergeRequest\x1a'.rasterloom.merger.v1.PlanMergeResponse\"\x03\x90\x02\x01BDZBgithub.com/rasterloom/rasterloom/gen/rasterloom/merger/v1;mergerv1b\x06proto3"
+	"\tPlanMerge\x12&.rasterloom.merger.v1.PlanMergeRequest\x1a'.rasterloom.merger.v1.PlanMergeResponse\"\x03\x90\x02\x01\x12j\n" +
+	"\fCompareMerge\x12).rasterloom.merger.v1.CompareMergeRequest\x1a*.rasterloom.merger.v1.CompareMergeResponse\"\x03\x90\x02\x01BDZBgithub.com/rasterloom/rasterloom/gen/rasterloom/merger/v1;mergerv1b\x06proto3"
 
 var (
 	file_rasterloom_merger_v1_merger_proto_rawDescOnce sync.Once
@@ -976,52 +1426,64 @@ func file_rasterloom_merger_v1_merger_proto_rawDescGZIP() []byte {
 	return file_rasterloom_merger_v1_merger_proto_rawDescData
 }
 
-var file_rasterloom_merger_v1_merger_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
-var file_rasterloom_merger_v1_merger_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
+var file_rasterloom_merger_v1_merger_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
+var file_rasterloom_merger_v1_merger_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
 var file_rasterloom_merger_v1_merger_proto_goTypes = []any{
-	(ExtentRule)(0),           // 0: rasterloom.merger.v1.ExtentRule
-	(RowsKept)(0),             // 1: rasterloom.merger.v1.RowsKept
-	(CoordinateColumns)(0),    // 2: rasterloom.merger.v1.CoordinateColumns
-	(ValueTypes)(0),           // 3: rasterloom.merger.v1.ValueTypes
-	(*MergeSpec)(nil),         // 4: rasterloom.merger.v1.MergeSpec
-	(*LayerSelection)(nil),    // 5: rasterloom.merger.v1.LayerSelection
-	(*Reference)(nil),         // 6: rasterloom.merger.v1.Reference
-	(*Extent)(nil),            // 7: rasterloom.merger.v1.Extent
-	(*PlanMergeRequest)(nil),  // 8: rasterloom.merger.v1.PlanMergeRequest
-	(*PlannedLayer)(nil),      // 9: rasterloom.merger.v1.PlannedLayer
-	(*PlanMergeResponse)(nil), // 10: rasterloom.merger.v1.PlanMergeResponse
-	(*v1.Grid)(nil),           // 11: rasterloom.grid.v1.Grid
-	(*v1.Bounds)(nil),         // 12: rasterloom.grid.v1.Bounds
-	(*v11.Layer)(nil),         // 13: rasterloom.layer.v1.Layer
-	(v11.DataType)(0),         // 14: rasterloom.layer.v1.DataType
-	(*v1.Relation)(nil),       // 15: rasterloom.grid.v1.Relation
-	(*v1.Window)(nil),         // 16: rasterloom.grid.v1.Window
+	(ExtentRule)(0),              // 0: rasterloom.merger.v1.ExtentRule
+	(RowsKept)(0),                // 1: rasterloom.merger.v1.RowsKept
+	(CoordinateColumns)(0),       // 2: rasterloom.merger.v1.CoordinateColumns
+	(ValueTypes)(0),              // 3: rasterloom.merger.v1.ValueTypes
+	(Duplicates)(0),              // 4: rasterloom.merger.v1.Duplicates
+	(*MergeSpec)(nil),            // 5: rasterloom.merger.v1.MergeSpec
+	(*LayerSelection)(nil),       // 6: rasterloom.merger.v1.LayerSelection
+	(*Reference)(nil),            // 7: rasterloom.merger.v1.Reference
+	(*Extent)(nil),               // 8: rasterloom.merger.v1.Extent
+	(*PlanMergeRequest)(nil),     // 9: rasterloom.merger.v1.PlanMergeRequest
+	(*PlannedLayer)(nil),         // 10: rasterloom.merger.v1.PlannedLayer
+	(*PlanMergeResponse)(nil),    // 11: rasterloom.merger.v1.PlanMergeResponse
+	(*CompareMergeRequest)(nil),  // 12: rasterloom.merger.v1.CompareMergeRequest
+	(*ComparedLayer)(nil),        // 13: rasterloom.merger.v1.ComparedLayer
+	(*CellDifference)(nil),       // 14: rasterloom.merger.v1.CellDifference
+	(*CompareMergeResponse)(nil), // 15: rasterloom.merger.v1.CompareMergeResponse
+	(*v1.Grid)(nil),              // 16: rasterloom.grid.v1.Grid
+	(*v1.Bounds)(nil),            // 17: rasterloom.grid.v1.Bounds
+	(*v11.Layer)(nil),            // 18: rasterloom.layer.v1.Layer
+	(v11.DataType)(0),            // 19: rasterloom.layer.v1.DataType
+	(*v1.Relation)(nil),          // 20: rasterloom.grid.v1.Relation
+	(*v1.Window)(nil),            // 21: rasterloom.grid.v1.Window
 }
 var file_rasterloom_merger_v1_merger_proto_depIdxs = []int32{
-	5,  // 0: rasterloom.merger.v1.MergeSpec.layers:type_name -> rasterloom.merger.v1.LayerSelection
-	6,  // 1: rasterloom.merger.v1.MergeSpec.reference:type_name -> rasterloom.merger.v1.Reference
-	7,  // 2: rasterloom.merger.v1.MergeSpec.extent:type_name -> rasterloom.merger.v1.Extent
+	6,  // 0: rasterloom.merger.v1.MergeSpec.layers:type_name -> rasterloom.merger.v1.LayerSelection
+	7,  // 1: rasterloom.merger.v1.MergeSpec.reference:type_name -> rasterloom.merger.v1.Reference
+	8,  // 2: rasterloom.merger.v1.MergeSpec.extent:type_name -> rasterloom.merger.v1.Extent
 	1,  // 3: rasterloom.merger.v1.MergeSpec.rows_kept:type_name -> rasterloom.merger.v1.RowsKept
 	2,  // 4: rasterloom.merger.v1.MergeSpec.coordinate_columns:type_name -> rasterloom.merger.v1.CoordinateColumns
 	3,  // 5: rasterloom.merger.v1.MergeSpec.value_types:type_name -> rasterloom.merger.v1.ValueTypes
-	11, // 6: rasterloom.merger.v1.Reference.grid:type_name -> rasterloom.grid.v1.Grid
-	0,  // 7: rasterloom.merger.v1.Extent.rule:type_name -> rasterloom.merger.v1.ExtentRule
-	12, // 8: rasterloom.merger.v1.Extent.bounds:type_name -> rasterloom.grid.v1.Bounds
-	4,  // 9: rasterloom.merger.v1.PlanMergeRequest.spec:type_name -> rasterloom.merger.v1.MergeSpec
-	13, // 10: rasterloom.merger.v1.PlannedLayer.layer:type_name -> rasterloom.layer.v1.Layer
-	14, // 11: rasterloom.merger.v1.PlannedLayer.type:type_name -> rasterloom.layer.v1.DataType
-	15, // 12: rasterloom.merger.v1.PlannedLayer.relation:type_name -> rasterloom.grid.v1.Relation
-	11, // 13: rasterloom.merger.v1.PlanMergeResponse.reference:type_name -> rasterloom.grid.v1.Grid
-	16, // 14: rasterloom.merger.v1.PlanMergeResponse.window:type_name -> rasterloom.grid.v1.Window
-	11, // 15: rasterloom.merger.v1.PlanMergeResponse.lattice:type_name -> rasterloom.grid.v1.Grid
-	9,  // 16: rasterloom.merger.v1.PlanMergeResponse.layers:type_name -> rasterloom.merger.v1.PlannedLayer
-	8,  // 17: rasterloom.merger.v1.MergerService.PlanMerge:input_type -> rasterloom.merger.v1.PlanMergeRequest
-	10, // 18: rasterloom.merger.v1.MergerService.PlanMerge:output_type -> rasterloom.merger.v1.PlanMergeResponse
-	18, // [18:19] is the sub-list for method output_type
-	17, // [17:18] is the sub-list for method input_type
-	17, // [17:17] is the sub-list for extension type_name
-	17, // [17:17] is the sub-list for extension extendee
-	0,  // [0:17] is the sub-list for field type_name
+	4,  // 6: rasterloom.merger.v1.MergeSpec.duplicates:type_name -> rasterloom.merger.v1.Duplicates
+	4,  // 7: rasterloom.merger.v1.LayerSelection.duplicates:type_name -> rasterloom.merger.v1.Duplicates
+	16, // 8: rasterloom.merger.v1.Reference.grid:type_name -> rasterloom.grid.v1.Grid
+	0,  // 9: rasterloom.merger.v1.Extent.rule:type_name -> rasterloom.merger.v1.ExtentRule
+	17, // 10: rasterloom.merger.v1.Extent.bounds:type_name -> rasterloom.grid.v1.Bounds
+	5,  // 11: rasterloom.merger.v1.PlanMergeRequest.spec:type_name -> rasterloom.merger.v1.MergeSpec
+	18, // 12: rasterloom.merger.v1.PlannedLayer.layer:type_name -> rasterloom.layer.v1.Layer
+	19, // 13: rasterloom.merger.v1.PlannedLayer.type:type_name -> rasterloom.layer.v1.DataType
+	20, // 14: rasterloom.merger.v1.PlannedLayer.relation:type_name -> rasterloom.grid.v1.Relation
+	16, // 15: rasterloom.merger.v1.PlanMergeResponse.reference:type_name -> rasterloom.grid.v1.Grid
+	21, // 16: rasterloom.merger.v1.PlanMergeResponse.window:type_name -> rasterloom.grid.v1.Window
+	16, // 17: rasterloom.merger.v1.PlanMergeResponse.lattice:type_name -> rasterloom.grid.v1.Grid
+	10, // 18: rasterloom.merger.v1.PlanMergeResponse.layers:type_name -> rasterloom.merger.v1.PlannedLayer
+	5,  // 19: rasterloom.merger.v1.CompareMergeRequest.spec:type_name -> rasterloom.merger.v1.MergeSpec
+	13, // 20: rasterloom.merger.v1.CompareMergeResponse.layers:type_name -> rasterloom.merger.v1.ComparedLayer
+	14, // 21: rasterloom.merger.v1.CompareMergeResponse.differences:type_name -> rasterloom.merger.v1.CellDifference
+	9,  // 22: rasterloom.merger.v1.MergerService.PlanMerge:input_type -> rasterloom.merger.v1.PlanMergeRequest
+	12, // 23: rasterloom.merger.v1.MergerService.CompareMerge:input_type -> rasterloom.merger.v1.CompareMergeRequest
+	11, // 24: rasterloom.merger.v1.MergerService.PlanMerge:output_type -> rasterloom.merger.v1.PlanMergeResponse
+	15, // 25: rasterloom.merger.v1.MergerService.CompareMerge:output_type -> rasterloom.merger.v1.CompareMergeResponse
+	24, // [24:26] is the sub-list for method output_type
+	22, // [22:24] is the sub-list for method input_type
+	22, // [22:22] is the sub-list for extension type_name
+	22, // [22:22] is the sub-list for extension extendee
+	0,  // [0:22] is the sub-list for field type_name
 }
 
 func init() { file_rasterloom_merger_v1_merger_proto_init() }
@@ -1038,13 +1500,14 @@ func file_rasterloom_merger_v1_merger_proto_init() {
 		(*Extent_Rule)(nil),
 		(*Extent_Bounds)(nil),
 	}
+	file_rasterloom_merger_v1_merger_proto_msgTypes[9].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_rasterloom_merger_v1_merger_proto_rawDesc), len(file_rasterloom_merger_v1_merger_proto_rawDesc)),
-			NumEnums:      4,
-			NumMessages:   7,
+			NumEnums:      5,
+			NumMessages:   11,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

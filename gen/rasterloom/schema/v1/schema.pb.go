@@ -10,6 +10,7 @@ package schemav1
 
 import (
 	_ "buf.build/gen/go/bufbuild/protovalidate/protocolbuffers/go/buf/validate"
+	v11 "github.com/rasterloom/rasterloom/gen/rasterloom/grid/v1"
 	v1 "github.com/rasterloom/rasterloom/gen/rasterloom/layer/v1"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
@@ -614,11 +615,348 @@ func (x *DetectFormatResponse) GetRowsRead() int64 {
 	return 0
 }
 
+// RegisterLayerRequest says what a table holds. Whatever can be read off the
+// table itself is: columns, types, key, format.
+type RegisterLayerRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Name of the new layer, at most 63 bytes, without quotes, backslashes,
+	// semicolons, control and invisible characters.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// Name of the band in its source, if any.
+	Band string `protobuf:"bytes,2,opt,name=band,proto3" json:"band,omitempty"`
+	// The table; its schema is public by default.
+	Table *v1.Table `protobuf:"bytes,3,opt,name=table,proto3" json:"table,omitempty"`
+	// The grid that its cells lie on.
+	//
+	// Types that are valid to be assigned to Lattice:
+	//
+	//	*RegisterLayerRequest_Grid
+	//	*RegisterLayerRequest_Extent
+	Lattice isRegisterLayerRequest_Lattice `protobuf_oneof:"lattice"`
+	// Type of the values in the source raster. Unset: as they are stored.
+	DeclaredType v1.DataType `protobuf:"varint,6,opt,name=declared_type,json=declaredType,proto3,enum=rasterloom.layer.v1.DataType" json:"declared_type,omitempty"`
+	// Value that means "no data", besides NULL, NaN and absence.
+	Nodata *float64 `protobuf:"fixed64,7,opt,name=nodata,proto3,oneof" json:"nodata,omitempty"`
+	// Which point of a cell the stored coordinates name. Unset: read off the
+	// coordinates. Stored coordinates that say otherwise are refused.
+	Registration v11.Registration `protobuf:"varint,8,opt,name=registration,proto3,enum=rasterloom.grid.v1.Registration" json:"registration,omitempty"`
+	// True when row_idx 0 is the south row. Unset: read off the coordinates; false
+	// for a table without. Stored coordinates that say otherwise are refused.
+	SouthUp *bool `protobuf:"varint,9,opt,name=south_up,json=southUp,proto3,oneof" json:"south_up,omitempty"`
+	// When true, nothing is written: the answer says what would be registered.
+	DryRun        bool `protobuf:"varint,10,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RegisterLayerRequest) Reset() {
+	*x = RegisterLayerRequest{}
+	mi := &file_rasterloom_schema_v1_schema_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RegisterLayerRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RegisterLayerRequest) ProtoMessage() {}
+
+func (x *RegisterLayerRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_rasterloom_schema_v1_schema_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RegisterLayerRequest.ProtoReflect.Descriptor instead.
+func (*RegisterLayerRequest) Descriptor() ([]byte, []int) {
+	return file_rasterloom_schema_v1_schema_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *RegisterLayerRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *RegisterLayerRequest) GetBand() string {
+	if x != nil {
+		return x.Band
+	}
+	return ""
+}
+
+func (x *RegisterLayerRequest) GetTable() *v1.Table {
+	if x != nil {
+		return x.Table
+	}
+	return nil
+}
+
+func (x *RegisterLayerRequest) GetLattice() isRegisterLayerRequest_Lattice {
+	if x != nil {
+		return x.Lattice
+	}
+	return nil
+}
+
+func (x *RegisterLayerRequest) GetGrid() *v11.Grid {
+	if x != nil {
+		if x, ok := x.Lattice.(*RegisterLayerRequest_Grid); ok {
+			return x.Grid
+		}
+	}
+	return nil
+}
+
+func (x *RegisterLayerRequest) GetExtent() *v11.Extent {
+	if x != nil {
+		if x, ok := x.Lattice.(*RegisterLayerRequest_Extent); ok {
+			return x.Extent
+		}
+	}
+	return nil
+}
+
+func (x *RegisterLayerRequest) GetDeclaredType() v1.DataType {
+	if x != nil {
+		return x.DeclaredType
+	}
+	return v1.DataType(0)
+}
+
+func (x *RegisterLayerRequest) GetNodata() float64 {
+	if x != nil && x.Nodata != nil {
+		return *x.Nodata
+	}
+	return 0
+}
+
+func (x *RegisterLayerRequest) GetRegistration() v11.Registration {
+	if x != nil {
+		return x.Registration
+	}
+	return v11.Registration(0)
+}
+
+func (x *RegisterLayerRequest) GetSouthUp() bool {
+	if x != nil && x.SouthUp != nil {
+		return *x.SouthUp
+	}
+	return false
+}
+
+func (x *RegisterLayerRequest) GetDryRun() bool {
+	if x != nil {
+		return x.DryRun
+	}
+	return false
+}
+
+type isRegisterLayerRequest_Lattice interface {
+	isRegisterLayerRequest_Lattice()
+}
+
+type RegisterLayerRequest_Grid struct {
+	// By origin, step and shape.
+	Grid *v11.Grid `protobuf:"bytes,4,opt,name=grid,proto3,oneof"`
+}
+
+type RegisterLayerRequest_Extent struct {
+	// By a box and the shape or the resolution.
+	Extent *v11.Extent `protobuf:"bytes,5,opt,name=extent,proto3,oneof"`
+}
+
+func (*RegisterLayerRequest_Grid) isRegisterLayerRequest_Lattice() {}
+
+func (*RegisterLayerRequest_Extent) isRegisterLayerRequest_Lattice() {}
+
+// RegisterLayerResponse has the layer.
+type RegisterLayerResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// As it is in the catalog now.
+	Layer *v1.Layer `protobuf:"bytes,1,opt,name=layer,proto3" json:"layer,omitempty"`
+	// False when it was registered before.
+	Added bool `protobuf:"varint,2,opt,name=added,proto3" json:"added,omitempty"`
+	// Number of rows read.
+	RowsRead int64 `protobuf:"varint,3,opt,name=rows_read,json=rowsRead,proto3" json:"rows_read,omitempty"`
+	// Time it took.
+	Elapsed       *durationpb.Duration `protobuf:"bytes,4,opt,name=elapsed,proto3" json:"elapsed,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RegisterLayerResponse) Reset() {
+	*x = RegisterLayerResponse{}
+	mi := &file_rasterloom_schema_v1_schema_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RegisterLayerResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RegisterLayerResponse) ProtoMessage() {}
+
+func (x *RegisterLayerResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_rasterloom_schema_v1_schema_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RegisterLayerResponse.ProtoReflect.Descriptor instead.
+func (*RegisterLayerResponse) Descriptor() ([]byte, []int) {
+	return file_rasterloom_schema_v1_schema_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *RegisterLayerResponse) GetLayer() *v1.Layer {
+	if x != nil {
+		return x.Layer
+	}
+	return nil
+}
+
+func (x *RegisterLayerResponse) GetAdded() bool {
+	if x != nil {
+		return x.Added
+	}
+	return false
+}
+
+func (x *RegisterLayerResponse) GetRowsRead() int64 {
+	if x != nil {
+		return x.RowsRead
+	}
+	return 0
+}
+
+func (x *RegisterLayerResponse) GetElapsed() *durationpb.Duration {
+	if x != nil {
+		return x.Elapsed
+	}
+	return nil
+}
+
+// DropLayerRequest names a layer.
+type DropLayerRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its name.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// Its generation as last seen; 0: whatever it is.
+	Generation    int64 `protobuf:"varint,2,opt,name=generation,proto3" json:"generation,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DropLayerRequest) Reset() {
+	*x = DropLayerRequest{}
+	mi := &file_rasterloom_schema_v1_schema_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DropLayerRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DropLayerRequest) ProtoMessage() {}
+
+func (x *DropLayerRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_rasterloom_schema_v1_schema_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DropLayerRequest.ProtoReflect.Descriptor instead.
+func (*DropLayerRequest) Descriptor() ([]byte, []int) {
+	return file_rasterloom_schema_v1_schema_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *DropLayerRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *DropLayerRequest) GetGeneration() int64 {
+	if x != nil {
+		return x.Generation
+	}
+	return 0
+}
+
+// DropLayerResponse has the layer that was dropped.
+type DropLayerResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// As it was.
+	Layer         *v1.Layer `protobuf:"bytes,1,opt,name=layer,proto3" json:"layer,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DropLayerResponse) Reset() {
+	*x = DropLayerResponse{}
+	mi := &file_rasterloom_schema_v1_schema_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DropLayerResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DropLayerResponse) ProtoMessage() {}
+
+func (x *DropLayerResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_rasterloom_schema_v1_schema_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DropLayerResponse.ProtoReflect.Descriptor instead.
+func (*DropLayerResponse) Descriptor() ([]byte, []int) {
+	return file_rasterloom_schema_v1_schema_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *DropLayerResponse) GetLayer() *v1.Layer {
+	if x != nil {
+		return x.Layer
+	}
+	return nil
+}
+
 var File_rasterloom_schema_v1_schema_proto protoreflect.FileDescriptor
 
 const file_rasterloom_schema_v1_schema_proto_rawDesc = "" +
 	"\n" +
-	"!rasterloom/schema/v1/schema.proto\x12\x14rasterloom.schema.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1frasterloom/layer/v1/layer.proto\"\x8a\x01\n" +
+	"!rasterloom/schema/v1/schema.proto\x12\x14rasterloom.schema.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1drasterloom/grid/v1/grid.proto\x1a\x1frasterloom/layer/v1/layer.proto\"\x8a\x01\n" +
 	"\x13AdoptCatalogRequest\x120\n" +
 	"\x05table\x18\x01 \x01(\v2\x1a.rasterloom.layer.v1.TableR\x05table\x12(\n" +
 	"\vdata_schema\x18\x02 \x01(\tB\a\xbaH\x04r\x02(?R\n" +
@@ -658,14 +996,44 @@ const file_rasterloom_schema_v1_schema_proto_rawDesc = "" +
 	"\x04scan\x18\x02 \x01(\bR\x04scan\"e\n" +
 	"\x14DetectFormatResponse\x120\n" +
 	"\x05layer\x18\x01 \x01(\v2\x1a.rasterloom.layer.v1.LayerR\x05layer\x12\x1b\n" +
-	"\trows_read\x18\x02 \x01(\x03R\browsRead2\x9a\x04\n" +
+	"\trows_read\x18\x02 \x01(\x03R\browsRead\"\x88\x04\n" +
+	"\x14RegisterLayerRequest\x12\x1c\n" +
+	"\x04name\x18\x01 \x01(\tB\b\xbaH\x05r\x03(\xff\x01R\x04name\x12\x1c\n" +
+	"\x04band\x18\x02 \x01(\tB\b\xbaH\x05r\x03(\xff\x01R\x04band\x120\n" +
+	"\x05table\x18\x03 \x01(\v2\x1a.rasterloom.layer.v1.TableR\x05table\x12.\n" +
+	"\x04grid\x18\x04 \x01(\v2\x18.rasterloom.grid.v1.GridH\x00R\x04grid\x124\n" +
+	"\x06extent\x18\x05 \x01(\v2\x1a.rasterloom.grid.v1.ExtentH\x00R\x06extent\x12L\n" +
+	"\rdeclared_type\x18\x06 \x01(\x0e2\x1d.rasterloom.layer.v1.DataTypeB\b\xbaH\x05\x82\x01\x02\x10\x01R\fdeclaredType\x12\x1b\n" +
+	"\x06nodata\x18\a \x01(\x01H\x01R\x06nodata\x88\x01\x01\x12N\n" +
+	"\fregistration\x18\b \x01(\x0e2 .rasterloom.grid.v1.RegistrationB\b\xbaH\x05\x82\x01\x02\x10\x01R\fregistration\x12\x1e\n" +
+	"\bsouth_up\x18\t \x01(\bH\x02R\asouthUp\x88\x01\x01\x12\x17\n" +
+	"\adry_run\x18\n" +
+	" \x01(\bR\x06dryRunB\x10\n" +
+	"\alattice\x12\x05\xbaH\x02\b\x01B\t\n" +
+	"\a_nodataB\v\n" +
+	"\t_south_up\"\xb1\x01\n" +
+	"\x15RegisterLayerResponse\x120\n" +
+	"\x05layer\x18\x01 \x01(\v2\x1a.rasterloom.layer.v1.LayerR\x05layer\x12\x14\n" +
+	"\x05added\x18\x02 \x01(\bR\x05added\x12\x1b\n" +
+	"\trows_read\x18\x03 \x01(\x03R\browsRead\x123\n" +
+	"\aelapsed\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\aelapsed\"[\n" +
+	"\x10DropLayerRequest\x12\x1e\n" +
+	"\x04name\x18\x01 \x01(\tB\n" +
+	"\xbaH\ar\x05\x10\x01(\xff\x01R\x04name\x12'\n" +
+	"\n" +
+	"generation\x18\x02 \x01(\x03B\a\xbaH\x04\"\x02(\x00R\n" +
+	"generation\"E\n" +
+	"\x11DropLayerResponse\x120\n" +
+	"\x05layer\x18\x01 \x01(\v2\x1a.rasterloom.layer.v1.LayerR\x05layer2\xe7\x05\n" +
 	"\rSchemaService\x12e\n" +
 	"\fAdoptCatalog\x12).rasterloom.schema.v1.AdoptCatalogRequest\x1a*.rasterloom.schema.v1.AdoptCatalogResponse\x12d\n" +
 	"\n" +
 	"ListLayers\x12'.rasterloom.schema.v1.ListLayersRequest\x1a(.rasterloom.schema.v1.ListLayersResponse\"\x03\x90\x02\x01\x12^\n" +
 	"\bGetLayer\x12%.rasterloom.schema.v1.GetLayerRequest\x1a&.rasterloom.schema.v1.GetLayerResponse\"\x03\x90\x02\x01\x12p\n" +
 	"\x0eBatchGetLayers\x12+.rasterloom.schema.v1.BatchGetLayersRequest\x1a,.rasterloom.schema.v1.BatchGetLayersResponse\"\x03\x90\x02\x01\x12j\n" +
-	"\fDetectFormat\x12).rasterloom.schema.v1.DetectFormatRequest\x1a*.rasterloom.schema.v1.DetectFormatResponse\"\x03\x90\x02\x01BDZBgithub.com/rasterloom/rasterloom/gen/rasterloom/schema/v1;schemav1b\x06proto3"
+	"\fDetectFormat\x12).rasterloom.schema.v1.DetectFormatRequest\x1a*.rasterloom.schema.v1.DetectFormatResponse\"\x03\x90\x02\x01\x12m\n" +
+	"\rRegisterLayer\x12*.rasterloom.schema.v1.RegisterLayerRequest\x1a+.rasterloom.schema.v1.RegisterLayerResponse\"\x03\x90\x02\x02\x12\\\n" +
+	"\tDropLayer\x12&.rasterloom.schema.v1.DropLayerRequest\x1a'.rasterloom.schema.v1.DropLayerResponseBDZBgithub.com/rasterloom/rasterloom/gen/rasterloom/schema/v1;schemav1b\x06proto3"
 
 var (
 	file_rasterloom_schema_v1_schema_proto_rawDescOnce sync.Once
@@ -679,7 +1047,7 @@ func file_rasterloom_schema_v1_schema_proto_rawDescGZIP() []byte {
 	return file_rasterloom_schema_v1_schema_proto_rawDescData
 }
 
-var file_rasterloom_schema_v1_schema_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
+var file_rasterloom_schema_v1_schema_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
 var file_rasterloom_schema_v1_schema_proto_goTypes = []any{
 	(*AdoptCatalogRequest)(nil),    // 0: rasterloom.schema.v1.AdoptCatalogRequest
 	(*AdoptCatalogResponse)(nil),   // 1: rasterloom.schema.v1.AdoptCatalogResponse
@@ -691,35 +1059,55 @@ var file_rasterloom_schema_v1_schema_proto_goTypes = []any{
 	(*BatchGetLayersResponse)(nil), // 7: rasterloom.schema.v1.BatchGetLayersResponse
 	(*DetectFormatRequest)(nil),    // 8: rasterloom.schema.v1.DetectFormatRequest
 	(*DetectFormatResponse)(nil),   // 9: rasterloom.schema.v1.DetectFormatResponse
-	(*v1.Table)(nil),               // 10: rasterloom.layer.v1.Table
-	(*v1.Layer)(nil),               // 11: rasterloom.layer.v1.Layer
-	(*durationpb.Duration)(nil),    // 12: google.protobuf.Duration
-	(v1.Format)(0),                 // 13: rasterloom.layer.v1.Format
+	(*RegisterLayerRequest)(nil),   // 10: rasterloom.schema.v1.RegisterLayerRequest
+	(*RegisterLayerResponse)(nil),  // 11: rasterloom.schema.v1.RegisterLayerResponse
+	(*DropLayerRequest)(nil),       // 12: rasterloom.schema.v1.DropLayerRequest
+	(*DropLayerResponse)(nil),      // 13: rasterloom.schema.v1.DropLayerResponse
+	(*v1.Table)(nil),               // 14: rasterloom.layer.v1.Table
+	(*v1.Layer)(nil),               // 15: rasterloom.layer.v1.Layer
+	(*durationpb.Duration)(nil),    // 16: google.protobuf.Duration
+	(v1.Format)(0),                 // 17: rasterloom.layer.v1.Format
+	(*v11.Grid)(nil),               // 18: rasterloom.grid.v1.Grid
+	(*v11.Extent)(nil),             // 19: rasterloom.grid.v1.Extent
+	(v1.DataType)(0),               // 20: rasterloom.layer.v1.DataType
+	(v11.Registration)(0),          // 21: rasterloom.grid.v1.Registration
 }
 var file_rasterloom_schema_v1_schema_proto_depIdxs = []int32{
-	10, // 0: rasterloom.schema.v1.AdoptCatalogRequest.table:type_name -> rasterloom.layer.v1.Table
-	11, // 1: rasterloom.schema.v1.AdoptCatalogResponse.layers:type_name -> rasterloom.layer.v1.Layer
-	12, // 2: rasterloom.schema.v1.AdoptCatalogResponse.elapsed:type_name -> google.protobuf.Duration
-	13, // 3: rasterloom.schema.v1.ListLayersRequest.formats:type_name -> rasterloom.layer.v1.Format
-	11, // 4: rasterloom.schema.v1.ListLayersResponse.layers:type_name -> rasterloom.layer.v1.Layer
-	11, // 5: rasterloom.schema.v1.GetLayerResponse.layer:type_name -> rasterloom.layer.v1.Layer
-	11, // 6: rasterloom.schema.v1.BatchGetLayersResponse.layers:type_name -> rasterloom.layer.v1.Layer
-	11, // 7: rasterloom.schema.v1.DetectFormatResponse.layer:type_name -> rasterloom.layer.v1.Layer
-	0,  // 8: rasterloom.schema.v1.SchemaService.AdoptCatalog:input_type -> rasterloom.schema.v1.AdoptCatalogRequest
-	2,  // 9: rasterloom.schema.v1.SchemaService.ListLayers:input_type -> rasterloom.schema.v1.ListLayersRequest
-	4,  // 10: rasterloom.schema.v1.SchemaService.GetLayer:input_type -> rasterloom.schema.v1.GetLayerRequest
-	6,  // 11: rasterloom.schema.v1.SchemaService.BatchGetLayers:input_type -> rasterloom.schema.v1.BatchGetLayersRequest
-	8,  // 12: rasterloom.schema.v1.SchemaService.DetectFormat:input_type -> rasterloom.schema.v1.DetectFormatRequest
-	1,  // 13: rasterloom.schema.v1.SchemaService.AdoptCatalog:output_type -> rasterloom.schema.v1.AdoptCatalogResponse
-	3,  // 14: rasterloom.schema.v1.SchemaService.ListLayers:output_type -> rasterloom.schema.v1.ListLayersResponse
-	5,  // 15: rasterloom.schema.v1.SchemaService.GetLayer:output_type -> rasterloom.schema.v1.GetLayerResponse
-	7,  // 16: rasterloom.schema.v1.SchemaService.BatchGetLayers:output_type -> rasterloom.schema.v1.BatchGetLayersResponse
-	9,  // 17: rasterloom.schema.v1.SchemaService.DetectFormat:output_type -> rasterloom.schema.v1.DetectFormatResponse
-	13, // [13:18] is the sub-list for method output_type
-	8,  // [8:13] is the sub-list for method input_type
-	8,  // [8:8] is the sub-list for extension type_name
-	8,  // [8:8] is the sub-list for extension extendee
-	0,  // [0:8] is the sub-list for field type_name
+	14, // 0: rasterloom.schema.v1.AdoptCatalogRequest.table:type_name -> rasterloom.layer.v1.Table
+	15, // 1: rasterloom.schema.v1.AdoptCatalogResponse.layers:type_name -> rasterloom.layer.v1.Layer
+	16, // 2: rasterloom.schema.v1.AdoptCatalogResponse.elapsed:type_name -> google.protobuf.Duration
+	17, // 3: rasterloom.schema.v1.ListLayersRequest.formats:type_name -> rasterloom.layer.v1.Format
+	15, // 4: rasterloom.schema.v1.ListLayersResponse.layers:type_name -> rasterloom.layer.v1.Layer
+	15, // 5: rasterloom.schema.v1.GetLayerResponse.layer:type_name -> rasterloom.layer.v1.Layer
+	15, // 6: rasterloom.schema.v1.BatchGetLayersResponse.layers:type_name -> rasterloom.layer.v1.Layer
+	15, // 7: rasterloom.schema.v1.DetectFormatResponse.layer:type_name -> rasterloom.layer.v1.Layer
+	14, // 8: rasterloom.schema.v1.RegisterLayerRequest.table:type_name -> rasterloom.layer.v1.Table
+	18, // 9: rasterloom.schema.v1.RegisterLayerRequest.grid:type_name -> rasterloom.grid.v1.Grid
+	19, // 10: rasterloom.schema.v1.RegisterLayerRequest.extent:type_name -> rasterloom.grid.v1.Extent
+	20, // 11: rasterloom.schema.v1.RegisterLayerRequest.declared_type:type_name -> rasterloom.layer.v1.DataType
+	21, // 12: rasterloom.schema.v1.RegisterLayerRequest.registration:type_name -> rasterloom.grid.v1.Registration
+	15, // 13: rasterloom.schema.v1.RegisterLayerResponse.layer:type_name -> rasterloom.layer.v1.Layer
+	16, // 14: rasterloom.schema.v1.RegisterLayerResponse.elapsed:type_name -> google.protobuf.Duration
+	15, // 15: rasterloom.schema.v1.DropLayerResponse.layer:type_name -> rasterloom.layer.v1.Layer
+	0,  // 16: rasterloom.schema.v1.SchemaService.AdoptCatalog:input_type -> rasterloom.schema.v1.AdoptCatalogRequest
+	2,  // 17: rasterloom.schema.v1.SchemaService.ListLayers:input_type -> rasterloom.schema.v1.ListLayersRequest
+	4,  // 18: rasterloom.schema.v1.SchemaService.GetLayer:input_type -> rasterloom.schema.v1.GetLayerRequest
+	6,  // 19: rasterloom.schema.v1.SchemaService.BatchGetLayers:input_type -> rasterloom.schema.v1.BatchGetLayersRequest
+	8,  // 20: rasterloom.schema.v1.SchemaService.DetectFormat:input_type -> rasterloom.schema.v1.DetectFormatRequest
+	10, // 21: rasterloom.schema.v1.SchemaService.RegisterLayer:input_type -> rasterloom.schema.v1.RegisterLayerRequest
+	12, // 22: rasterloom.schema.v1.SchemaService.DropLayer:input_type -> rasterloom.schema.v1.DropLayerRequest
+	1,  // 23: rasterloom.schema.v1.SchemaService.AdoptCatalog:output_type -> rasterloom.schema.v1.AdoptCatalogResponse
+	3,  // 24: rasterloom.schema.v1.SchemaService.ListLayers:output_type -> rasterloom.schema.v1.ListLayersResponse
+	5,  // 25: rasterloom.schema.v1.SchemaService.GetLayer:output_type -> rasterloom.schema.v1.GetLayerResponse
+	7,  // 26: rasterloom.schema.v1.SchemaService.BatchGetLayers:output_type -> rasterloom.schema.v1.BatchGetLayersResponse
+	9,  // 27: rasterloom.schema.v1.SchemaService.DetectFormat:output_type -> rasterloom.schema.v1.DetectFormatResponse
+	11, // 28: rasterloom.schema.v1.SchemaService.RegisterLayer:output_type -> rasterloom.schema.v1.RegisterLayerResponse
+	13, // 29: rasterloom.schema.v1.SchemaService.DropLayer:output_type -> rasterloom.schema.v1.DropLayerResponse
+	23, // [23:30] is the sub-list for method output_type
+	16, // [16:23] is the sub-list for method input_type
+	16, // [16:16] is the sub-list for extension type_name
+	16, // [16:16] is the sub-list for extension extendee
+	0,  // [0:16] is the sub-list for field type_name
 }
 
 func init() { file_rasterloom_schema_v1_schema_proto_init() }
@@ -727,13 +1115,17 @@ func file_rasterloom_schema_v1_schema_proto_init() {
 	if File_rasterloom_schema_v1_schema_proto != nil {
 		return
 	}
+	file_rasterloom_schema_v1_schema_proto_msgTypes[10].OneofWrappers = []any{
+		(*RegisterLayerRequest_Grid)(nil),
+		(*RegisterLayerRequest_Extent)(nil),
+	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_rasterloom_schema_v1_schema_proto_rawDesc), len(file_rasterloom_schema_v1_schema_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   10,
+			NumMessages:   14,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

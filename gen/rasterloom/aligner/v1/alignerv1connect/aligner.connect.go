@@ -53,16 +53,27 @@ type AlignerServiceClient interface {
 	// CalculateGridShifts relates each layer to the reference: offset, shift,
 	// displacement, residual, position error, drift and verdict.
 	// Errors: INVALID_ARGUMENT (fewer than 2 layers, unknown reference, bad
-	// metadata, a layer twice), NOT_FOUND (unknown layer).
+	// metadata, a layer twice), NOT_FOUND (unknown layer), FAILED_PRECONDITION
+	// LAYER_UNREADABLE (a layer that has no grid, or whose storage cannot be
+	// read: its cells are on no lattice. AnalyzeAlignment reports such layers
+	// instead), UNAVAILABLE (the schema service cannot be reached).
 	CalculateGridShifts(context.Context, *connect.Request[v1.CalculateGridShiftsRequest]) (*connect.Response[v1.CalculateGridShiftsResponse], error)
 	// AnalyzeAlignment reports on a set of layers as a whole: relations, issues
-	// with severity and fix, a summary, the common lattices and a strategy.
+	// with severity and fix, a summary, the common lattices and a strategy. A
+	// layer that cannot be read is a critical issue, and its relation has no
+	// verdict. Errors: as CalculateGridShifts, but FAILED_PRECONDITION only when
+	// no layer, or not the named reference, can be read.
 	AnalyzeAlignment(context.Context, *connect.Request[v1.AnalyzeAlignmentRequest]) (*connect.Response[v1.AnalyzeAlignmentResponse], error)
 	// ChooseReference names the layer whose lattice needs the fewest and
-	// smallest shifts of the others; ties go by request order.
+	// smallest shifts of the others; ties go by request order. Layers that cannot
+	// be read are no candidates. Errors: as AnalyzeAlignment.
 	ChooseReference(context.Context, *connect.Request[v1.ChooseReferenceRequest]) (*connect.Response[v1.ChooseReferenceResponse], error)
 	// CreateAlignedCoordinateQuery builds the SQL that gives x, y, value of a
-	// layer on the reference lattice. It is built, never run.
+	// layer on the reference lattice, the shift applied. It is built, never run.
+	// Errors: INVALID_ARGUMENT (bad metadata or bounds), NOT_FOUND (unknown
+	// layer), FAILED_PRECONDITION (unreadable layer, other CRS, residual above
+	// the tolerance), OUT_OF_RANGE (no cell on the reference, or in the bounds),
+	// UNIMPLEMENTED (a layer stored as tiles).
 	CreateAlignedCoordinateQuery(context.Context, *connect.Request[v1.CreateAlignedCoordinateQueryRequest]) (*connect.Response[v1.CreateAlignedCoordinateQueryResponse], error)
 }
 
@@ -142,16 +153,27 @@ type AlignerServiceHandler interface {
 	// CalculateGridShifts relates each layer to the reference: offset, shift,
 	// displacement, residual, position error, drift and verdict.
 	// Errors: INVALID_ARGUMENT (fewer than 2 layers, unknown reference, bad
-	// metadata, a layer twice), NOT_FOUND (unknown layer).
+	// metadata, a layer twice), NOT_FOUND (unknown layer), FAILED_PRECONDITION
+	// LAYER_UNREADABLE (a layer that has no grid, or whose storage cannot be
+	// read: its cells are on no lattice. AnalyzeAlignment reports such layers
+	// instead), UNAVAILABLE (the schema service cannot be reached).
 	CalculateGridShifts(context.Context, *connect.Request[v1.CalculateGridShiftsRequest]) (*connect.Response[v1.CalculateGridShiftsResponse], error)
 	// AnalyzeAlignment reports on a set of layers as a whole: relations, issues
-	// with severity and fix, a summary, the common lattices and a strategy.
+	// with severity and fix, a summary, the common lattices and a strategy. A
+	// layer that cannot be read is a critical issue, and its relation has no
+	// verdict. Errors: as CalculateGridShifts, but FAILED_PRECONDITION only when
+	// no layer, or not the named reference, can be read.
 	AnalyzeAlignment(context.Context, *connect.Request[v1.AnalyzeAlignmentRequest]) (*connect.Response[v1.AnalyzeAlignmentResponse], error)
 	// ChooseReference names the layer whose lattice needs the fewest and
-	// smallest shifts of the others; ties go by request order.
+	// smallest shifts of the others; ties go by request order. Layers that cannot
+	// be read are no candidates. Errors: as AnalyzeAlignment.
 	ChooseReference(context.Context, *connect.Request[v1.ChooseReferenceRequest]) (*connect.Response[v1.ChooseReferenceResponse], error)
 	// CreateAlignedCoordinateQuery builds the SQL that gives x, y, value of a
-	// layer on the reference lattice. It is built, never run.
+	// layer on the reference lattice, the shift applied. It is built, never run.
+	// Errors: INVALID_ARGUMENT (bad metadata or bounds), NOT_FOUND (unknown
+	// layer), FAILED_PRECONDITION (unreadable layer, other CRS, residual above
+	// the tolerance), OUT_OF_RANGE (no cell on the reference, or in the bounds),
+	// UNIMPLEMENTED (a layer stored as tiles).
 	CreateAlignedCoordinateQuery(context.Context, *connect.Request[v1.CreateAlignedCoordinateQueryRequest]) (*connect.Response[v1.CreateAlignedCoordinateQueryResponse], error)
 }
 

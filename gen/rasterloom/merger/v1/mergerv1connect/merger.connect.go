@@ -38,6 +38,9 @@ const (
 const (
 	// MergerServicePlanMergeProcedure is the fully-qualified name of the MergerService's PlanMerge RPC.
 	MergerServicePlanMergeProcedure = "/rasterloom.merger.v1.MergerService/PlanMerge"
+	// MergerServiceCompareMergeProcedure is the fully-qualified name of the MergerService's
+	// CompareMerge RPC.
+	MergerServiceCompareMergeProcedure = "/rasterloom.merger.v1.MergerService/CompareMerge"
 )
 
 // MergerServiceClient is a client for the rasterloom.merger.v1.MergerService service.
@@ -49,6 +52,12 @@ type MergerServiceClient interface {
 	// CRS, residual above the tolerance), OUT_OF_RANGE (nothing in the window),
 	// RESOURCE_EXHAUSTED (over a limit).
 	PlanMerge(context.Context, *connect.Request[v1.PlanMergeRequest]) (*connect.Response[v1.PlanMergeResponse], error)
+	// CompareMerge runs a merge both ways, woven and by the legacy join, at one
+	// snapshot of the database, and reports the cells that differ. It reads every
+	// cell of the merge twice, and the join is slow: a check before the legacy way
+	// goes, not a step of a pipeline. Errors: as PlanMerge, and those of the merge
+	// itself, such as FAILED_PRECONDITION DUPLICATE_CELL; ABORTED LAYER_CHANGED.
+	CompareMerge(context.Context, *connect.Request[v1.CompareMergeRequest]) (*connect.Response[v1.CompareMergeResponse], error)
 }
 
 // NewMergerServiceClient constructs a client for the rasterloom.merger.v1.MergerService service. By
@@ -69,17 +78,30 @@ func NewMergerServiceClient(httpClient connect.HTTPClient, baseURL string, opts 
 			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
 			connect.WithClientOptions(opts...),
 		),
+		compareMerge: connect.NewClient[v1.CompareMergeRequest, v1.CompareMergeResponse](
+			httpClient,
+			baseURL+MergerServiceCompareMergeProcedure,
+			connect.WithSchema(mergerServiceMethods.ByName("CompareMerge")),
+			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+			connect.WithClientOptions(opts...),
+		),
 	}
 }
 
 // mergerServiceClient implements MergerServiceClient.
 type mergerServiceClient struct {
-	planMerge *connect.Client[v1.PlanMergeRequest, v1.PlanMergeResponse]
+	planMerge    *connect.Client[v1.PlanMergeRequest, v1.PlanMergeResponse]
+	compareMerge *connect.Client[v1.CompareMergeRequest, v1.CompareMergeResponse]
 }
 
 // PlanMerge calls rasterloom.merger.v1.MergerService.PlanMerge.
 func (c *mergerServiceClient) PlanMerge(ctx context.Context, req *connect.Request[v1.PlanMergeRequest]) (*connect.Response[v1.PlanMergeResponse], error) {
 	return c.planMerge.CallUnary(ctx, req)
+}
+
+// CompareMerge calls rasterloom.merger.v1.MergerService.CompareMerge.
+func (c *mergerServiceClient) CompareMerge(ctx context.Context, req *connect.Request[v1.CompareMergeRequest]) (*connect.Response[v1.CompareMergeResponse], error) {
+	return c.compareMerge.CallUnary(ctx, req)
 }
 
 // MergerServiceHandler is an implementation of the rasterloom.merger.v1.MergerService service.
@@ -91,6 +113,12 @@ type MergerServiceHandler interface {
 	// CRS, residual above the tolerance), OUT_OF_RANGE (nothing in the window),
 	// RESOURCE_EXHAUSTED (over a limit).
 	PlanMerge(context.Context, *connect.Request[v1.PlanMergeRequest]) (*connect.Response[v1.PlanMergeResponse], error)
+	// CompareMerge runs a merge both ways, woven and by the legacy join, at one
+	// snapshot of the database, and reports the cells that differ. It reads every
+	// cell of the merge twice, and the join is slow: a check before the legacy way
+	// goes, not a step of a pipeline. Errors: as PlanMerge, and those of the merge
+	// itself, such as FAILED_PRECONDITION DUPLICATE_CELL; ABORTED LAYER_CHANGED.
+	CompareMerge(context.Context, *connect.Request[v1.CompareMergeRequest]) (*connect.Response[v1.CompareMergeResponse], error)
 }
 
 // NewMergerServiceHandler builds an HTTP handler from the service implementation. It returns the
@@ -107,10 +135,19 @@ func NewMergerServiceHandler(svc MergerServiceHandler, opts ...connect.HandlerOp
 		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
 		connect.WithHandlerOptions(opts...),
 	)
+	mergerServiceCompareMergeHandler := connect.NewUnaryHandler(
+		MergerServiceCompareMergeProcedure,
+		svc.CompareMerge,
+		connect.WithSchema(mergerServiceMethods.ByName("CompareMerge")),
+		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+		connect.WithHandlerOptions(opts...),
+	)
 	return "/rasterloom.merger.v1.MergerService/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case MergerServicePlanMergeProcedure:
 			mergerServicePlanMergeHandler.ServeHTTP(w, r)
+		case MergerServiceCompareMergeProcedure:
+			mergerServiceCompareMergeHandler.ServeHTTP(w, r)
 		default:
 			http.NotFound(w, r)
 		}
@@ -122,4 +159,8 @@ type UnimplementedMergerServiceHandler struct{}
 
 func (UnimplementedMergerServiceHandler) PlanMerge(context.Context, *connect.Request[v1.PlanMergeRequest]) (*connect.Response[v1.PlanMergeResponse], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("rasterloom.merger.v1.MergerService.PlanMerge is not implemented"))
+}
+
+func (UnimplementedMergerServiceHandler) CompareMerge(context.Context, *connect.Request[v1.CompareMergeRequest]) (*connect.Response[v1.CompareMergeResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("rasterloom.merger.v1.MergerService.CompareMerge is not implemented"))
 }

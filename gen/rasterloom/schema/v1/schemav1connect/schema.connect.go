@@ -48,6 +48,11 @@ const (
 	// SchemaServiceDetectFormatProcedure is the fully-qualified name of the SchemaService's
 	// DetectFormat RPC.
 	SchemaServiceDetectFormatProcedure = "/rasterloom.schema.v1.SchemaService/DetectFormat"
+	// SchemaServiceRegisterLayerProcedure is the fully-qualified name of the SchemaService's
+	// RegisterLayer RPC.
+	SchemaServiceRegisterLayerProcedure = "/rasterloom.schema.v1.SchemaService/RegisterLayer"
+	// SchemaServiceDropLayerProcedure is the fully-qualified name of the SchemaService's DropLayer RPC.
+	SchemaServiceDropLayerProcedure = "/rasterloom.schema.v1.SchemaService/DropLayer"
 )
 
 // SchemaServiceClient is a client for the rasterloom.schema.v1.SchemaService service.
@@ -69,6 +74,21 @@ type SchemaServiceClient interface {
 	// DetectFormat looks at a layer's table again, without changing the
 	// catalog, and says how it is stored now and what is wrong with it.
 	DetectFormat(context.Context, *connect.Request[v1.DetectFormatRequest]) (*connect.Response[v1.DetectFormatResponse], error)
+	// RegisterLayer takes a pixel table into the catalog that no existing catalog
+	// lists. Every row of it is read first, and nothing of it is changed. The same
+	// request again gives the same layer. Errors: INVALID_ARGUMENT (a name, or
+	// INVALID_GRID), PERMISSION_DENIED (a system schema; our role may not read the
+	// table), NOT_FOUND TABLE_NOT_FOUND, ALREADY_EXISTS LAYER_EXISTS,
+	// FAILED_PRECONDITION with counts: LAYER_UNREADABLE (not an ordinary table,
+	// columns missing or of a wrong type, rows without indices or coordinates,
+	// coordinates off the grid), DUPLICATE_CELL, CELL_OFF_GRID. The field problem
+	// has the code of the problem.
+	RegisterLayer(context.Context, *connect.Request[v1.RegisterLayerRequest]) (*connect.Response[v1.RegisterLayerResponse], error)
+	// DropLayer removes a layer from our catalog; its table is not touched. A layer
+	// of an adopted catalog comes back when that is adopted again and still lists
+	// it. Errors: NOT_FOUND; ABORTED LAYER_CHANGED when it has another generation;
+	// FAILED_PRECONDITION MIGRATION_STATE while a migration of it is not over.
+	DropLayer(context.Context, *connect.Request[v1.DropLayerRequest]) (*connect.Response[v1.DropLayerResponse], error)
 }
 
 // NewSchemaServiceClient constructs a client for the rasterloom.schema.v1.SchemaService service. By
@@ -116,6 +136,19 @@ func NewSchemaServiceClient(httpClient connect.HTTPClient, baseURL string, opts 
 			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
 			connect.WithClientOptions(opts...),
 		),
+		registerLayer: connect.NewClient[v1.RegisterLayerRequest, v1.RegisterLayerResponse](
+			httpClient,
+			baseURL+SchemaServiceRegisterLayerProcedure,
+			connect.WithSchema(schemaServiceMethods.ByName("RegisterLayer")),
+			connect.WithIdempotency(connect.IdempotencyIdempotent),
+			connect.WithClientOptions(opts...),
+		),
+		dropLayer: connect.NewClient[v1.DropLayerRequest, v1.DropLayerResponse](
+			httpClient,
+			baseURL+SchemaServiceDropLayerProcedure,
+			connect.WithSchema(schemaServiceMethods.ByName("DropLayer")),
+			connect.WithClientOptions(opts...),
+		),
 	}
 }
 
@@ -126,6 +159,8 @@ type schemaServiceClient struct {
 	getLayer       *connect.Client[v1.GetLayerRequest, v1.GetLayerResponse]
 	batchGetLayers *connect.Client[v1.BatchGetLayersRequest, v1.BatchGetLayersResponse]
 	detectFormat   *connect.Client[v1.DetectFormatRequest, v1.DetectFormatResponse]
+	registerLayer  *connect.Client[v1.RegisterLayerRequest, v1.RegisterLayerResponse]
+	dropLayer      *connect.Client[v1.DropLayerRequest, v1.DropLayerResponse]
 }
 
 // AdoptCatalog calls rasterloom.schema.v1.SchemaService.AdoptCatalog.
@@ -153,6 +188,16 @@ func (c *schemaServiceClient) DetectFormat(ctx context.Context, req *connect.Req
 	return c.detectFormat.CallUnary(ctx, req)
 }
 
+// RegisterLayer calls rasterloom.schema.v1.SchemaService.RegisterLayer.
+func (c *schemaServiceClient) RegisterLayer(ctx context.Context, req *connect.Request[v1.RegisterLayerRequest]) (*connect.Response[v1.RegisterLayerResponse], error) {
+	return c.registerLayer.CallUnary(ctx, req)
+}
+
+// DropLayer calls rasterloom.schema.v1.SchemaService.DropLayer.
+func (c *schemaServiceClient) DropLayer(ctx context.Context, req *connect.Request[v1.DropLayerRequest]) (*connect.Response[v1.DropLayerResponse], error) {
+	return c.dropLayer.CallUnary(ctx, req)
+}
+
 // SchemaServiceHandler is an implementation of the rasterloom.schema.v1.SchemaService service.
 type SchemaServiceHandler interface {
 	// AdoptCatalog reads an existing catalog table shaped like
@@ -172,6 +217,21 @@ type SchemaServiceHandler interface {
 	// DetectFormat looks at a layer's table again, without changing the
 	// catalog, and says how it is stored now and what is wrong with it.
 	DetectFormat(context.Context, *connect.Request[v1.DetectFormatRequest]) (*connect.Response[v1.DetectFormatResponse], error)
+	// RegisterLayer takes a pixel table into the catalog that no existing catalog
+	// lists. Every row of it is read first, and nothing of it is changed. The same
+	// request again gives the same layer. Errors: INVALID_ARGUMENT (a name, or
+	// INVALID_GRID), PERMISSION_DENIED (a system schema; our role may not read the
+	// table), NOT_FOUND TABLE_NOT_FOUND, ALREADY_EXISTS LAYER_EXISTS,
+	// FAILED_PRECONDITION with counts: LAYER_UNREADABLE (not an ordinary table,
+	// columns missing or of a wrong type, rows without indices or coordinates,
+	// coordinates off the grid), DUPLICATE_CELL, CELL_OFF_GRID. The field problem
+	// has the code of the problem.
+	RegisterLayer(context.Context, *connect.Request[v1.RegisterLayerRequest]) (*connect.Response[v1.RegisterLayerResponse], error)
+	// DropLayer removes a layer from our catalog; its table is not touched. A layer
+	// of an adopted catalog comes back when that is adopted again and still lists
+	// it. Errors: NOT_FOUND; ABORTED LAYER_CHANGED when it has another generation;
+	// FAILED_PRECONDITION MIGRATION_STATE while a migration of it is not over.
+	DropLayer(context.Context, *connect.Request[v1.DropLayerRequest]) (*connect.Response[v1.DropLayerResponse], error)
 }
 
 // NewSchemaServiceHandler builds an HTTP handler from the service implementation. It returns the
@@ -215,6 +275,19 @@ func NewSchemaServiceHandler(svc SchemaServiceHandler, opts ...connect.HandlerOp
 		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
 		connect.WithHandlerOptions(opts...),
 	)
+	schemaServiceRegisterLayerHandler := connect.NewUnaryHandler(
+		SchemaServiceRegisterLayerProcedure,
+		svc.RegisterLayer,
+		connect.WithSchema(schemaServiceMethods.ByName("RegisterLayer")),
+		connect.WithIdempotency(connect.IdempotencyIdempotent),
+		connect.WithHandlerOptions(opts...),
+	)
+	schemaServiceDropLayerHandler := connect.NewUnaryHandler(
+		SchemaServiceDropLayerProcedure,
+		svc.DropLayer,
+		connect.WithSchema(schemaServiceMethods.ByName("DropLayer")),
+		connect.WithHandlerOptions(opts...),
+	)
 	return "/rasterloom.schema.v1.SchemaService/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case SchemaServiceAdoptCatalogProcedure:
@@ -227,6 +300,10 @@ func NewSchemaServiceHandler(svc SchemaServiceHandler, opts ...connect.HandlerOp
 			schemaServiceBatchGetLayersHandler.ServeHTTP(w, r)
 		case SchemaServiceDetectFormatProcedure:
 			schemaServiceDetectFormatHandler.ServeHTTP(w, r)
+		case SchemaServiceRegisterLayerProcedure:
+			schemaServiceRegisterLayerHandler.ServeHTTP(w, r)
+		case SchemaServiceDropLayerProcedure:
+			schemaServiceDropLayerHandler.ServeHTTP(w, r)
 		default:
 			http.NotFound(w, r)
 		}
@@ -254,4 +331,12 @@ func (UnimplementedSchemaServiceHandler) BatchGetLayers(context.Context, *connec
 
 func (UnimplementedSchemaServiceHandler) DetectFormat(context.Context, *connect.Request[v1.DetectFormatRequest]) (*connect.Response[v1.DetectFormatResponse], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("rasterloom.schema.v1.SchemaService.DetectFormat is not implemented"))
+}
+
+func (UnimplementedSchemaServiceHandler) RegisterLayer(context.Context, *connect.Request[v1.RegisterLayerRequest]) (*connect.Response[v1.RegisterLayerResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("rasterloom.schema.v1.SchemaService.RegisterLayer is not implemented"))
+}
+
+func (UnimplementedSchemaServiceHandler) DropLayer(context.Context, *connect.Request[v1.DropLayerRequest]) (*connect.Response[v1.DropLayerResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("rasterloom.schema.v1.SchemaService.DropLayer is not implemented"))
 }

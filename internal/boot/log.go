@@ -1,0 +1,102 @@
+package boot
+
+import (
+	"fmt"
+	"os"
+	"regexp"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+	"golang.org/x/term"
+)
+
+// NewLogger makes the logger of a process. It writes to out, and never a
+// password: see redactCore.
+func NewLogger(cfg LogConfig, out *os.File) (*zap.Logger, error) {
+	level, err := zapcore.ParseLevel(cfg.Level)
+	if err != nil {
+		return nil, fmt.Errorf("--log-level: %w", err)
+	}
+	asText := cfg.Format == "text" || cfg.Format == "auto" && term.IsTerminal(int(out.Fd()))
+	return newLogger(zapcore.Lock(out), level, asText, os.Getenv("NO_COLOR") == "" && term.IsTerminal(int(out.Fd()))), nil
+}
+
+func newLogger(out zapcore.WriteSyncer, level zapcore.Level, asText, colours bool) *zap.Logger {
+	encoding := zap.NewProductionEncoderConfig()
+	encoding.TimeKey = "time"
+	encoding.EncodeTime = zapcore.RFC3339NanoTimeEncoder
+	encoding.EncodeDuration = zapcore.SecondsDurationEncoder
+	encoder := zapcore.NewJSONEncoder(encoding)
+	if asText {
+		encoding.EncodeTime = zapcore.TimeEncoderOfLayout("15:04:05.000")
+		encoding.EncodeDuration = zapcore.StringDurationEncoder
+		encoding.EncodeLevel = zapcore.CapitalLevelEncoder
+		if colours {
+			encoding.EncodeLevel = zapcore.CapitalColorLevelEncoder
+		}
+		encoder = zapcore.NewConsoleEncoder(encoding)
+	}
+	return zap.New(redactCore{zapcore.NewCore(encoder, out, level)})
+}
+
+// secrets are the places where a password travels in text: in a URL, and in
+// the key=value form of a connection string, quoted or not.
+var secrets = []struct {
+	find *regexp.Regexp
+	put  string
+}{
+	{regexp.MustCompile(`(://[^\s:/@]*):[^\s@]*@`), `$1:***@`},
+	{regexp.MustCompile(`(?i)\b(password|passwd|pwd|secret|token|authorization)(["']?\s*[=:]\s*)('(?:[^'\\]|\\.|'')*'|"(?:[^"\\]|\\.)*"|(?:bearer\s+)?[^\s,;&'"]+)`), `$1$2***`},
+}
+
+func redact(text string) string {
+	for _, s := range secrets {
+		text = s.find.ReplaceAllString(text, s.put)
+	}
+	return text
+}
+
+// redactCore takes passwords out of everything that is logged as text. It is
+// the last line of defence: a driver's error may quote what it was given.
+type redactCore struct{ zapcore.Core }
+
+// With implements zapcore.Core.
+func (c redactCore) With(fields []zapcore.Field) zapcore.Core {
+	return redactCore{c.Core.With(redactFields(fields))}
+}
+
+// Check implements zapcore.Core.
+func (c redactCore) Check(entry zapcore.Entry, checked *zapcore.CheckedEntry) *zapcore.CheckedEntry {
+	if c.Enabled(entry.Level) {
+		return checked.AddCore(entry, c)
+	}
+	return checked
+}
+
+// Write implements zapcore.Core.
+func (c redactCore) Write(entry zapcore.Entry, fields []zapcore.Field) error {
+	entry.Message, entry.Stack = redact(entry.Message), redact(entry.Stack)
+	return c.Core.Write(entry, redactFields(fields))
+}
+
+func redactFields(fields []zapcore.Field) []zapcore.Field {
+	out := make([]zapcore.Field, len(fields))
+	for i, f := range fields {
+		switch value := f.Interface.(type) {
+		case error:
+			f = zap.String(f.Key, redact(value.Error()))
+		case fmt.Stringer:
+			f = zap.String(f.Key, redact(value.String()))
+		case map[string]string:
+			clean := make(map[string]string, len(value))
+			for k, v := range value {
+				clean[k] = redact(v)
+			}
+			f = zap.Any(f.Key, clean)
+		default:
+			f.String = redact(f.String)
+		}
+		out[i] = f
+	}
+	return out
+}

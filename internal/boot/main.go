@@ -1,0 +1,157 @@
+package boot
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/signal"
+	"runtime"
+	"strings"
+	"syscall"
+	"time"
+
+	"connectrpc.com/connect"
+	"connectrpc.com/grpchealth"
+	"github.com/alecthomas/kong"
+	"go.uber.org/zap"
+)
+
+// version is set by the build: -ldflags "-X …/internal/boot.version=v1.2.3".
+var version = "development"
+
+// Version says which build this is.
+func Version() string {
+	return fmt.Sprintf("%s (%s, %s/%s)", version, runtime.Version(), runtime.GOOS, runtime.GOARCH)
+}
+
+// Program is a command that runs one service. C is the Config of its front
+// door, whose kong tags become flags beside those of Config.
+type Program[C any] struct {
+	Name         string // aligner
+	About        string // one line for the help
+	Listen       string // default address for RPC
+	FlightListen string // default address for Flight; empty without it
+	New          func(ctx context.Context, cfg C, deps Deps) (*Service, error)
+}
+
+// Main runs a program and ends the process: status 0 after a clean shutdown, 1
+// after a failure, 2 when the command line cannot be read.
+func Main[C any](program Program[C]) {
+	var flight FlightConfig
+	cli := struct {
+		Serve struct {
+			Config
+			kong.Plugins
+			Service C `embed:""`
+		} `cmd:"" default:"withargs" help:"Serve until SIGTERM or Ctrl-C (the default)."`
+		Healthcheck struct {
+			Listen string `help:"Address that the process listens on." default:"${listen}" env:"RASTERLOOM_LISTEN"`
+		} `cmd:"" help:"Ask the running process whether it can work: status 0 if so, else 1. For containers without a shell."`
+		Version struct{} `cmd:"" help:"Print the version."`
+	}{}
+	if program.FlightListen != "" {
+		cli.Serve.Plugins = kong.Plugins{&flight}
+	}
+	exitOn(LoadSecretFiles())
+	command := kong.Parse(&cli, kong.Name(program.Name), kong.Description(program.About), kong.Vars{
+		"listen": program.Listen, "flight_listen": program.FlightListen, "log_level": "info",
+	}, kong.Exit(ExitStatus))
+	switch command.Command() {
+	case "version":
+		fmt.Println(program.Name, Version())
+	case "healthcheck":
+		exitOn(CheckHealth(context.Background(), cli.Healthcheck.Listen))
+	default:
+		exitOn(run(program, cli.Serve.Config, flight.FlightListen, cli.Serve.Service))
+	}
+}
+
+func run[C any](program Program[C], cfg Config, flightListen string, service C) error {
+	log, err := NewLogger(cfg.Log, os.Stderr)
+	if err != nil {
+		return err
+	}
+	log = log.With(zap.String("process", program.Name))
+	ctx, stop := UntilSignal(context.Background())
+	defer stop()
+
+	process, err := Open(ctx, cfg, flightListen, log)
+	if err != nil {
+		return err
+	}
+	built, err := program.New(ctx, service, process.Deps())
+	if err != nil {
+		process.Close()
+		return err
+	}
+	log.Info("serving", zap.String("version", version), zap.String("url", process.URL()), zap.String("flight", process.FlightURI()))
+	err = process.Serve(ctx, built)
+	log.Info("stopped")
+	return err
+}
+
+// UntilSignal gives a context that ends at the first SIGTERM or Ctrl-C. The
+// second one ends the process at once.
+func UntilSignal(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop)
+	return ctx, stop
+}
+
+// CheckHealth asks the process that listens on an address whether all of its
+// services can work.
+func CheckHealth(ctx context.Context, listen string) error {
+	host, port, err := net.SplitHostPort(listen)
+	if err != nil {
+		return fmt.Errorf("%q is not HOST:PORT", listen)
+	}
+	if host == "" || host == "0.0.0.0" || host == "::" {
+		host = "localhost"
+	}
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	client := grpchealth.NewClient(NewHTTPClient(), "http://"+net.JoinHostPort(host, port), connect.WithGRPC())
+	answer, err := client.Check(ctx, &grpchealth.CheckRequest{})
+	if err != nil {
+		return fmt.Errorf("no answer from %s: %w", net.JoinHostPort(host, port), err)
+	}
+	if answer.Status != grpchealth.StatusServing {
+		return errors.New("not serving")
+	}
+	return nil
+}
+
+// LoadSecretFiles reads PGPASSWORD from the file that PGPASSWORD_FILE names,
+// the way container platforms hand out secrets.
+func LoadSecretFiles() error {
+	const name = "PGPASSWORD"
+	path := os.Getenv(name + "_FILE")
+	if path == "" || os.Getenv(name) != "" {
+		return nil
+	}
+	secret, err := os.ReadFile(path)
+	if err != nil {
+		return fmt.Errorf("%s_FILE: %w", name, err)
+	}
+	return os.Setenv(name, strings.TrimRight(string(secret), "\r\n"))
+}
+
+// ExitStatus ends the process, with the customary 2 instead of kong's 80 when the
+// command line cannot be read.
+func ExitStatus(status int) {
+	const kongUsageError = 80
+	if status == kongUsageError {
+		status = 2
+	}
+	os.Exit(status)
+}
+
+func exitOn(err error) {
+	if err == nil {
+		return
+	}
+	fmt.Fprintln(os.Stderr, "error:", redact(err.Error()))
+	os.Exit(1)
+}

@@ -1,0 +1,265 @@
+package boot
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+
+	"connectrpc.com/connect"
+	"connectrpc.com/grpchealth"
+	"connectrpc.com/grpcreflect"
+	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/zap"
+	"google.golang.org/grpc"
+	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
+
+	"github.com/rasterloom/rasterloom/internal/wire"
+)
+
+// Process is one process of the suite: its doors are open from Open on, so that
+// addresses are known before services are built; calls wait until Serve.
+type Process struct {
+	cfg    Config
+	log    *zap.Logger
+	rpc    net.Listener
+	flight net.Listener // nil without a Flight server
+	inner  *pipeListener
+	client *http.Client
+
+	metrics *prometheus.Registry
+}
+
+// Open binds the addresses of a process. flightListen is empty in a process
+// without a Flight server. Call Serve or Close next.
+func Open(ctx context.Context, cfg Config, flightListen string, log *zap.Logger) (*Process, error) {
+	if err := cfg.validate(); err != nil {
+		return nil, err
+	}
+	p := &Process{cfg: cfg, log: log, inner: newPipeListener(), metrics: newRegistry()}
+	var err error
+	if p.rpc, err = listen(ctx, cfg.Listen, "listen", cfg.Insecure); err != nil {
+		return nil, err
+	}
+	if flightListen != "" {
+		if p.flight, err = listen(ctx, flightListen, "flight-listen", cfg.Insecure); err != nil {
+			_ = p.rpc.Close()
+			return nil, err
+		}
+	}
+	dialer := &net.Dialer{Timeout: 5 * time.Second}
+	p.client = newHTTPClient(func(ctx context.Context, network, address string) (net.Conn, error) {
+		if strings.HasPrefix(address, innerHost+":") {
+			return p.inner.dial(ctx)
+		}
+		return dialer.DialContext(ctx, network, address)
+	})
+	return p, nil
+}
+
+// URL is where clients reach the Connect and gRPC services of the process.
+func (p *Process) URL() string { return "http://" + reachable(p.rpc) }
+
+// InnerURL is where the services of the process reach each other, by the client
+// of Deps only.
+func (p *Process) InnerURL() string { return "http://" + innerHost }
+
+// FlightURI is where clients reach Flight; empty in a process without it.
+func (p *Process) FlightURI() string {
+	if p.flight == nil {
+		return ""
+	}
+	return "grpc://" + reachable(p.flight)
+}
+
+// Deps is what the front doors of the process build their services from.
+func (p *Process) Deps() Deps {
+	return Deps{Log: p.log, HTTPClient: p.client, FlightURI: p.FlightURI(), Metrics: p.metrics}
+}
+
+// Close gives up a process that never came to Serve.
+func (p *Process) Close() {
+	_ = p.rpc.Close()
+	_ = p.inner.Close()
+	if p.flight != nil {
+		_ = p.flight.Close()
+	}
+	p.client.CloseIdleConnections()
+}
+
+// Serve serves until ctx ends, then drains: health says NOT_SERVING, the doors
+// close, calls in hand get DrainTimeout to end, and what the services hold is
+// released. It returns nil after a clean drain; an error when a server failed,
+// or calls had to be cut off.
+func (p *Process) Serve(ctx context.Context, services ...*Service) error {
+	defer p.Close()
+	defer func() {
+		for _, s := range services {
+			if s.Close != nil {
+				s.Close()
+			}
+		}
+	}()
+	state := newHealth(services)
+	// A call within the process that fails shows in the line of the call that
+	// made it; only what is a bug gets a line of its own.
+	quiet := p.log.WithOptions(zap.IncreaseLevel(zap.ErrorLevel))
+	outer, inner := p.httpServer(p.handler(state, services, p.log)), p.httpServer(p.handler(state, services, quiet))
+	flight, err := p.flightServer(state, services)
+	if err != nil {
+		return err
+	}
+
+	failed := make(chan error, 3)
+	var serving sync.WaitGroup
+	run := func(what string, serve func() error) {
+		serving.Go(func() {
+			if err := serve(); err != nil && !errors.Is(err, http.ErrServerClosed) && !errors.Is(err, grpc.ErrServerStopped) {
+				failed <- fmt.Errorf("serve %s: %w", what, err)
+			}
+		})
+	}
+	run("RPC", func() error { return outer.Serve(p.rpc) })
+	run("calls within the process", func() error { return inner.Serve(p.inner) })
+	if flight != nil {
+		run("Flight", func() error { return flight.Serve(p.flight) })
+	}
+
+	var failure error
+	select {
+	case <-ctx.Done():
+	case failure = <-failed:
+	}
+	cut := p.drain(ctx, state, services, outer, inner, flight)
+	serving.Wait()
+	return errors.Join(failure, cut)
+}
+
+// drain ends the process's work. Flight goes first and the doors within the
+// process last: a stream in hand may still ask the other services.
+func (p *Process) drain(ctx context.Context, state *health, services []*Service, outer, inner *http.Server, flight *grpc.Server) error {
+	state.draining.Store(true)
+	p.log.Info("draining", zap.Duration("delay", p.cfg.DrainDelay), zap.Duration("timeout", p.cfg.DrainTimeout))
+	<-time.After(p.cfg.DrainDelay)
+	for _, s := range services {
+		if s.Drain != nil {
+			s.Drain()
+		}
+	}
+
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), p.cfg.DrainTimeout)
+	defer cancel()
+	var (
+		doors       sync.WaitGroup
+		cutF, cutR  error
+		hangUpInner = func() error { return shutdown(ctx, inner) }
+	)
+	if flight != nil {
+		doors.Go(func() { cutF = stopGracefully(ctx, flight) })
+	}
+	doors.Go(func() { cutR = shutdown(ctx, outer) })
+	doors.Wait()
+	p.client.CloseIdleConnections()
+	if err := errors.Join(cutF, cutR, hangUpInner()); err != nil {
+		return fmt.Errorf("calls were cut off after %v of draining", p.cfg.DrainTimeout)
+	}
+	return nil
+}
+
+func shutdown(ctx context.Context, s *http.Server) error {
+	if err := s.Shutdown(ctx); err != nil {
+		_ = s.Close()
+		return err
+	}
+	return nil
+}
+
+func stopGracefully(ctx context.Context, s *grpc.Server) error {
+	done := make(chan struct{})
+	go func() {
+		s.GracefulStop()
+		close(done)
+	}()
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		// Makes GracefulStop return too.
+		s.Stop()
+		<-done
+		return ctx.Err()
+	}
+}
+
+// handler is everything the process answers over HTTP.
+func (p *Process) handler(state *health, services []*Service, log *zap.Logger) http.Handler {
+	mux := http.NewServeMux()
+	names := make([]string, 0, len(services))
+	for _, s := range services {
+		names = append(names, s.Name)
+		for path, h := range s.Handlers {
+			mux.Handle(path, wire.Edge(log, h))
+		}
+	}
+	mux.Handle("GET /metrics", metricsHandler(p.metrics))
+	const small = 64 << 10
+	mux.Handle(grpchealth.NewHandler(state, connect.WithReadMaxBytes(small)))
+	if host, _, err := net.SplitHostPort(p.rpc.Addr().String()); err == nil && isLoopback(host) {
+		// What the contract looks like is no secret, but needless off loopback.
+		reflector := grpcreflect.NewStaticReflector(append(names, grpchealth.HealthV1ServiceName)...)
+		mux.Handle(grpcreflect.NewHandlerV1(reflector, connect.WithReadMaxBytes(small)))
+		mux.Handle(grpcreflect.NewHandlerV1Alpha(reflector, connect.WithReadMaxBytes(small)))
+	}
+	return mux
+}
+
+func (p *Process) httpServer(handler http.Handler) *http.Server {
+	var protocols http.Protocols
+	protocols.SetHTTP1(true)
+	protocols.SetUnencryptedHTTP2(true)
+	// What went wrong with a connection before there was a call. The error is
+	// for levels that zap does not know.
+	errorLog, _ := zap.NewStdLogAt(p.log, zap.WarnLevel)
+	return &http.Server{
+		Handler:           handler,
+		Protocols:         &protocols,
+		ReadHeaderTimeout: 5 * time.Second,
+		IdleTimeout:       5 * time.Minute,
+		MaxHeaderBytes:    16 << 10,
+		// No ReadTimeout and WriteTimeout: they would end long streams. A body
+		// that dawdles is ended by wire.Edge, a peer that is gone by the pings.
+		HTTP2: &http.HTTP2Config{
+			MaxConcurrentStreams: 64,
+			SendPingTimeout:      10 * time.Second,
+			PingTimeout:          5 * time.Second,
+			WriteByteTimeout:     30 * time.Second,
+		},
+		ErrorLog: errorLog,
+	}
+}
+
+// flightServer finds the one Flight server among the services and adds health
+// to it.
+func (p *Process) flightServer(state *health, services []*Service) (*grpc.Server, error) {
+	var flight *grpc.Server
+	for _, s := range services {
+		if s.Flight == nil {
+			continue
+		}
+		if flight != nil {
+			return nil, errors.New("two services of one process have a Flight server")
+		}
+		flight = s.Flight
+	}
+	if (flight == nil) != (p.flight == nil) {
+		return nil, errors.New("a Flight address and a Flight server come together or not at all")
+	}
+	if flight != nil {
+		healthv1.RegisterHealthServer(flight, flightHealth{health: state})
+	}
+	return flight, nil
+}

@@ -1,0 +1,104 @@
+package wire
+
+import (
+	"context"
+	"time"
+
+	"go.uber.org/zap"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/peer"
+	"google.golang.org/grpc/stats"
+)
+
+// ServerOptions are the options of a grpc-go server, which Flight runs on: what
+// Options and Edge are to a Connect handler, and limits on connections. A
+// frozen client is dropped after 15 seconds, so that it pins no stream and no
+// database connection.
+func ServerOptions(log *zap.Logger) []grpc.ServerOption {
+	return []grpc.ServerOption{
+		grpc.StatsHandler(callLog{log}),
+		grpc.ChainUnaryInterceptor(unaryCall),
+		grpc.ChainStreamInterceptor(streamCall),
+		grpc.MaxRecvMsgSize(MaxReadBytes),
+		grpc.MaxSendMsgSize(MaxSendBytes),
+		grpc.MaxConcurrentStreams(64),
+		grpc.MaxHeaderListSize(16 << 10),
+		grpc.ConnectionTimeout(10 * time.Second),
+		grpc.KeepaliveParams(keepalive.ServerParameters{
+			Time: 10 * time.Second, Timeout: 5 * time.Second, MaxConnectionIdle: 5 * time.Minute,
+		}),
+		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 5 * time.Second, PermitWithoutStream: true}),
+	}
+}
+
+func unaryCall(ctx context.Context, req any, _ *grpc.UnaryServerInfo, next grpc.UnaryHandler) (res any, err error) {
+	c := callOf(ctx)
+	c.entered = true
+	// A failure means that the answer has gone already, and cannot happen here.
+	_ = grpc.SetHeader(ctx, metadata.Pairs(RequestIDHeader, c.id))
+	defer func() {
+		if p := recover(); p != nil {
+			res, err = nil, recovered(p)
+		}
+		if err != nil {
+			res, err = nil, ToStatus(c.fail(err))
+		}
+	}()
+	return next(ctx, req)
+}
+
+func streamCall(srv any, stream grpc.ServerStream, _ *grpc.StreamServerInfo, next grpc.StreamHandler) (err error) {
+	c := callOf(stream.Context())
+	c.entered = true
+	_ = stream.SetHeader(metadata.Pairs(RequestIDHeader, c.id))
+	defer func() {
+		if p := recover(); p != nil {
+			err = recovered(p)
+		}
+		if err != nil {
+			err = ToStatus(c.fail(err))
+		}
+	}()
+	return next(srv, stream)
+}
+
+// callLog gives each call of a grpc-go server its id and its line in the log.
+// It is a stats handler and no interceptor, because it also sees the calls that
+// end before an interceptor: messages over the limit, bodies that do not parse.
+type callLog struct{ log *zap.Logger }
+
+// TagRPC implements stats.Handler.
+func (callLog) TagRPC(ctx context.Context, info *stats.RPCTagInfo) context.Context {
+	from := ""
+	if p, ok := peer.FromContext(ctx); ok && p.Addr != nil {
+		from = p.Addr.String()
+	}
+	asked := ""
+	if ids := metadata.ValueFromIncomingContext(ctx, RequestIDHeader); len(ids) == 1 {
+		asked = ids[0]
+	}
+	c := newCall(info.FullMethodName, from, asked)
+	c.protocol = "grpc"
+	return c.in(ctx)
+}
+
+// HandleRPC implements stats.Handler.
+func (l callLog) HandleRPC(ctx context.Context, event stats.RPCStats) {
+	end, ok := event.(*stats.End)
+	if !ok {
+		return
+	}
+	c := callOf(ctx)
+	if c.err == nil {
+		c.err = end.Error
+	}
+	c.write(l.log)
+}
+
+// TagConn implements stats.Handler.
+func (callLog) TagConn(ctx context.Context, _ *stats.ConnTagInfo) context.Context { return ctx }
+
+// HandleConn implements stats.Handler.
+func (callLog) HandleConn(context.Context, stats.ConnStats) {}
