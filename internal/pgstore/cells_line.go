@@ -1,0 +1,252 @@
+package pgstore
+
+import (
+	"context"
+	"fmt"
+	"regexp"
+	"runtime/debug"
+	"slices"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/rasterloom/rasterloom/fault"
+	"github.com/rasterloom/rasterloom/internal/layer"
+)
+
+// cellLine is one connection of a set, in a transaction at the set's snapshot.
+type cellLine struct {
+	set  *CellSet
+	conn *pgxpool.Conn
+	tx   pgx.Tx
+	// alone is the one stream that the connection reads, to its end by one query.
+	alone *CellStream
+	// turns are streams that take turns by cursors.
+	turns []*CellStream
+	// slices is true when the connection takes slices of streams, too.
+	slices bool
+	// wake is signalled when a chunk of one of the streams came back.
+	wake chan struct{}
+}
+
+// line opens a connection and its transaction. It is among the set's lines from
+// then on, also when it fails.
+func (s *CellSet) line() (*cellLine, error) {
+	conn, err := s.reader.store.pool.Acquire(s.ctx)
+	if err != nil {
+		return nil, err
+	}
+	l := &cellLine{set: s, conn: conn, wake: make(chan struct{}, 1)}
+	s.lines = append(s.lines, l)
+	l.tx, err = conn.BeginTx(s.ctx, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly})
+	return l, err
+}
+
+// snapshotName is what pg_export_snapshot gives. SET TRANSACTION SNAPSHOT takes
+// no parameter, so the name becomes part of a statement.
+var snapshotName = regexp.MustCompile(`^[0-9A-F]+-[0-9A-F]+-[0-9]+$`)
+
+// export lets other connections see the state that this one sees.
+func (l *cellLine) export(ctx context.Context) (snapshot string, err error) {
+	if err := l.tx.QueryRow(ctx, "SELECT pg_catalog.pg_export_snapshot()").Scan(&snapshot); err != nil {
+		return "", err
+	}
+	if !snapshotName.MatchString(snapshot) {
+		return "", fmt.Errorf("pg_export_snapshot gave %q, which is not a name of a snapshot", snapshot)
+	}
+	return snapshot, nil
+}
+
+// adopt sees the state of an exported snapshot.
+func (l *cellLine) adopt(ctx context.Context, snapshot string) error {
+	_, err := l.tx.Exec(ctx, "SET TRANSACTION SNAPSHOT '"+snapshot+"'")
+	return err
+}
+
+// settle makes the settings that the queries of cells rely on. A cursor of ours
+// is read to its end, so the planner should not favour its first tenth. JIT
+// takes longer than it saves on plans like these. Aggregates have to see the
+// rows in the order of the subquery, from one process, and be given in it: no
+// hashing and no workers.
+func (l *cellLine) settle(ctx context.Context) error {
+	settings := "SELECT pg_catalog.set_config('cursor_tuple_fraction', '1', true), pg_catalog.set_config('jit', 'off', true)"
+	if !l.set.slicer.empty() {
+		settings += ", pg_catalog.set_config('enable_hashagg', 'off', true)" +
+			", pg_catalog.set_config('max_parallel_workers_per_gather', '0', true)"
+	}
+	_, err := l.tx.Exec(ctx, settings)
+	return err
+}
+
+// close ends the transaction. Whatever it says, there was nothing to commit. A
+// connection that was cut off in the middle of a query is closed by now, and
+// the pool drops it.
+func (l *cellLine) close(ctx context.Context) {
+	if l.conn == nil {
+		return // closed before
+	}
+	if l.tx != nil {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+		_ = l.tx.Rollback(ctx)
+		cancel()
+	}
+	l.conn.Release()
+	l.conn = nil
+}
+
+// pump reads what the connection was given, a chunk at a time, as long as there
+// are chunks to fill.
+func (l *cellLine) pump(ctx context.Context) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fault.New(fault.Internal, fault.Bug, "internal error").Because(fmt.Errorf("panic: %v\n%s", p, debug.Stack()))
+		}
+	}()
+	cursors, err := l.cursors(ctx)
+	if err != nil {
+		return err
+	}
+	for {
+		progress := false
+		for _, c := range cursors {
+			did, err := c.advance(ctx)
+			if err != nil {
+				return err
+			}
+			progress = progress || did
+		}
+		cursors = slices.DeleteFunc(cursors, func(c *cellCursor) bool { return c.ended })
+		pending := false
+		if l.slices {
+			slice, ok := l.set.slicer.take()
+			if ok {
+				if err := slice.read(ctx, l.conn.Conn().PgConn()); err != nil {
+					return err
+				}
+				progress = true
+			}
+			pending = !l.set.slicer.done()
+		}
+		if len(cursors) == 0 && !pending {
+			return nil
+		}
+		if !progress {
+			select {
+			case <-l.wake:
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}
+	}
+}
+
+// cursors opens the streams that this connection reads as a whole.
+func (l *cellLine) cursors(ctx context.Context) ([]*cellCursor, error) {
+	streams := l.turns
+	if l.alone != nil {
+		streams = []*CellStream{l.alone}
+	}
+	cursors := make([]*cellCursor, len(streams))
+	for i, s := range streams {
+		cursors[i] = &cellCursor{
+			stream: s, conn: l.conn.Conn().PgConn(), decoder: s.codec.decoder(s.request),
+			alone: l.alone != nil, name: fmt.Sprintf("cells_%d", i),
+		}
+		if err := cursors[i].open(ctx); err != nil {
+			return nil, err
+		}
+	}
+	return cursors, nil
+}
+
+// cellCursor is the position of a stream in its query. It speaks to pgconn, not
+// to pgx: rows are taken as bytes, and statements that name one table once are
+// not worth a place in the cache of prepared ones.
+type cellCursor struct {
+	stream  *CellStream
+	conn    *pgconn.PgConn
+	decoder cellDecoder
+	alone   bool
+	name    string
+	rows    *pgconn.ResultReader // of the query, or of the FETCH at hand
+	taken   int64
+	ended   bool
+}
+
+var binaryFormat = []int16{pgx.BinaryFormatCode}
+
+func (c *cellCursor) open(ctx context.Context) error {
+	q := newCellQuery(c.stream.request, c.stream.table)
+	if c.alone {
+		c.rows = c.conn.ExecParams(ctx, q.sql, q.args, q.oids, nil, binaryFormat)
+		return nil
+	}
+	_, err := c.conn.ExecParams(ctx, "DECLARE "+c.name+" NO SCROLL CURSOR FOR "+q.sql, q.args, q.oids, nil, nil).Close()
+	return faultOf(err)
+}
+
+// advance fills a chunk and sends it up, if there is one to fill.
+func (c *cellCursor) advance(ctx context.Context) (bool, error) {
+	s := c.stream
+	select {
+	case chunk := <-s.free:
+		if err := c.read(ctx, chunk); err != nil {
+			return false, err
+		}
+		if len(chunk.Runs) > 0 {
+			s.promise() <- chunk
+		} else {
+			s.free <- chunk
+		}
+		if c.ended {
+			close(s.ready)
+		}
+		return true, nil
+	default:
+		return false, nil
+	}
+}
+
+// read fills a chunk. It sets ended once the database has said that there are
+// no more rows. A chunk can stay empty: cells that are stored without a value
+// are not in it.
+func (c *cellCursor) read(ctx context.Context, chunk *layer.Chunk) error {
+	limit := c.stream.request.ChunkCells
+	if !c.alone {
+		c.rows = c.conn.ExecParams(ctx, fmt.Sprintf("FETCH FORWARD %d FROM %s", limit, c.name), nil, nil, nil, binaryFormat)
+		c.taken = 0
+	}
+	n, full, err := c.decoder.decode(c.rows, chunk)
+	if err != nil {
+		// The rest of the rows is not worth reading: the connection goes down
+		// with the set.
+		return err
+	}
+	c.taken += n
+	if c.alone && full {
+		return nil
+	}
+	if err := closeRows(c.rows, c.stream.request.Layer.Name, c.taken); err != nil {
+		return err
+	}
+	if c.ended = c.alone || n < int64(limit); c.ended {
+		c.decoder.finish(chunk)
+	}
+	return nil
+}
+
+// closeRows ends a result, of which so many rows were taken. Errors: Corrupt if
+// there were more, or less, and as any query.
+func closeRows(rows *pgconn.ResultReader, name string, taken int64) error {
+	tag, err := rows.Close()
+	if err != nil {
+		return faultOf(err)
+	}
+	if told := tag.RowsAffected(); told != taken {
+		return fault.New(fault.Corrupt, fault.DataCorrupt, "layer %q: %d rows came of the %d that the database told of", name, taken, told).
+			With("layer", name)
+	}
+	return nil
+}

@@ -1,0 +1,208 @@
+package pgstore
+
+import (
+	"context"
+	"math"
+	"sync"
+
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/rasterloom/rasterloom/internal/layer"
+)
+
+// A slice is a run of rows of a layer with no more cells than a chunk holds. It
+// is read by one query that the index answers, over whichever connection is
+// free, with each row packed into arrays by the server: that takes a quarter off
+// the work of the server, and most of ours. See docs/reading.md for what was
+// measured.
+
+const (
+	// sharedCells is the size of a window from which several connections read
+	// it faster than one.
+	sharedCells = 1 << 17
+	// firstSliceCells is the size of the first slice of a stream, so that its
+	// first cells come early. Each next one is twice as large, up to a chunk.
+	firstSliceCells = 1 << 13
+	// minCorrelation is how well the order on disk has to follow row_idx: an
+	// index scan in slices visits each page about once. Where rows lie scattered
+	// it visits most pages for each slice, and one sort of the whole is better.
+	minCorrelation = 0.9
+	// minFilled and maxFilled bound the estimated rows of the table, as a part of
+	// the cells of the grid. In an emptier one, most slices would find nothing;
+	// in a fuller one, statistics or cells are not what they should be, and rows
+	// may be longer than the grid says.
+	minFilled, maxFilled = 0.25, 1.5
+)
+
+// fitsSlices decides by evidence that costs nothing whether a layer is read in
+// slices. The key is what bounds their cells, and what proves rows complete.
+func fitsSlices(request layer.CellRequest, table cellTable) bool {
+	g := request.Layer.Grid
+	filled := table.estimatedRows / (float64(g.Rows) * float64(g.Cols))
+	return canSlice(request, table) && math.Abs(table.correlation) >= minCorrelation && filled >= minFilled && filled <= maxFilled
+}
+
+// canSlice reports whether slices give the cells rightly, be it slowly.
+func canSlice(request layer.CellRequest, table cellTable) bool {
+	return request.Layer.HasIndices && (table.kind == "r" || table.kind == "m") && table.keyed &&
+		table.notNull["row_idx"] && table.notNull["col_idx"] && request.Window.Cols() <= int64(request.ChunkCells)
+}
+
+// slicer deals the slices of a set's streams.
+type slicer struct {
+	mu      sync.Mutex
+	streams []*slicedStream
+}
+
+// slicedStream is how far a stream is cut.
+type slicedStream struct {
+	*CellStream
+	next   int64 // first row that is not cut yet
+	height int64 // of the next slice, in rows
+	// sparse is set while rows lack cells: which columns they have is then asked
+	// for, too.
+	sparse bool
+}
+
+// cellSlice is a slice that was cut, with what it is read into.
+type cellSlice struct {
+	from    *slicedStream
+	request layer.CellRequest // of its rows alone
+	sparse  bool
+	chunk   *layer.Chunk
+	promise chan<- *layer.Chunk
+}
+
+func (s *slicer) add(stream *CellStream) {
+	w := stream.request.Window
+	s.streams = append(s.streams, &slicedStream{
+		CellStream: stream, next: w.RowStart, height: max(1, int64(min(firstSliceCells, stream.request.ChunkCells))/w.Cols()),
+		sparse: stream.table.estimatedRows < 0.9*float64(stream.request.Layer.Grid.Rows)*float64(stream.request.Layer.Grid.Cols),
+	})
+}
+
+func (s *slicer) empty() bool { return len(s.streams) == 0 }
+
+// done reports whether every slice was taken.
+func (s *slicer) done() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, t := range s.streams {
+		if t.next < t.request.Window.RowStop {
+			return false
+		}
+	}
+	return true
+}
+
+// take cuts the next slice of the stream that has least in hand: the consumer
+// takes all streams at one pace, and waits for the slowest.
+func (s *slicer) take() (cellSlice, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var from *slicedStream
+	for _, t := range s.streams {
+		if t.next < t.request.Window.RowStop && len(t.free) > 0 && (from == nil || len(t.free) > len(from.free)) {
+			from = t
+		}
+	}
+	if from == nil {
+		return cellSlice{}, false
+	}
+	// Only take empties the channel, and under the lock.
+	slice := cellSlice{from: from, request: from.request, sparse: from.sparse, chunk: <-from.free, promise: from.promise()}
+	w := &slice.request.Window
+	w.RowStart, w.RowStop = from.next, min(from.next+from.height, w.RowStop)
+	from.next = w.RowStop
+	from.height = min(2*from.height, int64(from.request.ChunkCells)/w.Cols())
+	if from.next == from.request.Window.RowStop {
+		close(from.ready)
+	}
+	return slice, true
+}
+
+// told keeps what a slice was like for the ones after it.
+func (s *slicer) told(from *slicedStream, sparse bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	from.sparse = sparse
+}
+
+// read fills the chunk of the slice and keeps the promise. Rows are taken for
+// complete until one is not; the rest is then read with its columns.
+func (s cellSlice) read(ctx context.Context, conn *pgconn.PgConn) error {
+	u := s.from.codec.unpacker(s.request, s.chunk)
+	rest, sparse := s.request, s.sparse
+	if !sparse {
+		row, err := s.readComplete(ctx, conn, u)
+		if err != nil {
+			return err
+		}
+		rest.Window.RowStart = row
+		sparse = row < rest.Window.RowStop
+	}
+	if sparse {
+		cells, err := readExplicit(ctx, conn, rest, s.from.table, u)
+		if err != nil {
+			return err
+		}
+		sparse = cells < rest.Window.Cells()
+	}
+	s.from.set.slicer.told(s.from, sparse || !s.sparse && !rest.Window.Empty())
+	s.promise <- s.chunk
+	return nil
+}
+
+// readComplete reads rows that have all their cells. It stops at the first one
+// that may lack one, and gives its place; the end of the slice if there is none.
+func (s cellSlice) readComplete(ctx context.Context, conn *pgconn.PgConn, u cellUnpacker) (stopped int64, err error) {
+	w := s.request.Window
+	q := packedQuery(s.request, s.from.table, "min(col_idx), max(col_idx)")
+	rows := conn.ExecParams(ctx, q.sql, q.args, q.oids, nil, binaryFormat)
+	next, taken := w.RowStart, int64(0)
+	for rows.NextRow() {
+		complete, err := u.complete(next, rows.Values())
+		if err != nil {
+			return 0, err
+		}
+		if !complete {
+			_, err := rows.Close() // the rest of a slice is not much
+			return next, faultOf(err)
+		}
+		next++
+		taken++
+	}
+	return next, closeRows(rows, s.request.Layer.Name, taken)
+}
+
+// readExplicit reads rows with their columns, and gives the number of cells.
+func readExplicit(ctx context.Context, conn *pgconn.PgConn, request layer.CellRequest, table cellTable, u cellUnpacker) (cells int64, err error) {
+	q := packedQuery(request, table, "array_agg(col_idx)")
+	rows := conn.ExecParams(ctx, q.sql, q.args, q.oids, nil, binaryFormat)
+	taken := int64(0)
+	for rows.NextRow() {
+		n, err := u.explicit(rows.Values())
+		if err != nil {
+			return 0, err
+		}
+		cells += int64(n)
+		taken++
+	}
+	return cells, closeRows(rows, request.Layer.Name, taken)
+}
+
+// packedQuery reads the rows of a slice, one for each row of the layer: its
+// row_idx, what is asked about its columns, and the array of its values, in the
+// order of a scan of the key. North comes first, so a south-up layer is scanned
+// backwards, and its columns come from east to west.
+func packedQuery(request layer.CellRequest, table cellTable, columns string) cellQuery {
+	direction := ""
+	if request.Layer.SouthUp {
+		direction = " DESC"
+	}
+	q := cellQuery{}
+	q.sql = "SELECT row_idx, " + columns + ", array_agg(value) FROM (SELECT row_idx, col_idx, value FROM " +
+		quoted(request.Layer.Table.Schema, request.Layer.Table.Name) + q.where(request, table) +
+		" ORDER BY row_idx" + direction + ", col_idx" + direction + ") AS cell GROUP BY row_idx ORDER BY row_idx" + direction
+	return q
+}

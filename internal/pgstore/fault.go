@@ -1,0 +1,83 @@
+package pgstore
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"strings"
+
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/puddle/v2"
+
+	"github.com/rasterloom/rasterloom/fault"
+)
+
+// faultOf turns an error of the database or the connection into a fault: the
+// one place that knows SQLSTATEs. The error becomes the cause, for the log;
+// the message holds nothing of it. Faults and ends of contexts stay as they
+// are.
+func faultOf(err error) error {
+	if err == nil {
+		return nil
+	}
+	if _, ok := errors.AsType[*fault.Error](err); ok {
+		return err
+	}
+	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) && !connecting(err) {
+		return err
+	}
+	if connecting(err) {
+		return fault.New(fault.Unavailable, fault.DatabaseUnavailable, "the database cannot be reached").Because(err)
+	}
+	if pgErr, ok := errors.AsType[*pgconn.PgError](err); ok {
+		kind, reason, message := classify(pgErr.Code)
+		return fault.New(kind, reason, "%s", message).With("sqlstate", pgErr.Code).Because(err)
+	}
+	if errors.Is(err, puddle.ErrClosedPool) {
+		return fault.New(fault.Unavailable, fault.Draining, "the service is shutting down").Because(err)
+	}
+	_, network := errors.AsType[net.Error](err)
+	if network || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed) || pgconn.SafeToRetry(err) {
+		return fault.New(fault.Unavailable, fault.DatabaseUnavailable, "the connection to the database was lost").Because(err)
+	}
+	return fault.From(err)
+}
+
+// connecting tells a failure to connect, whose own timeout is not the caller's.
+func connecting(err error) bool {
+	_, ok := errors.AsType[*pgconn.ConnectError](err)
+	return ok
+}
+
+// classify gives the meaning of a SQLSTATE:
+// https://www.postgresql.org/docs/current/errcodes-appendix.html
+func classify(code string) (fault.Kind, fault.Reason, string) {
+	switch code {
+	case "42501": // insufficient_privilege
+		return fault.Denied, fault.DatabasePermission, "the database role of this service lacks a permission for this"
+	case "25006": // read_only_sql_transaction
+		return fault.Denied, fault.DatabasePermission, "the database is read-only"
+	case "40001", "40P01": // serialization_failure, deadlock_detected
+		return fault.Conflict, fault.DatabaseUnavailable, "another transaction was in the way; try again"
+	case "55P03": // lock_not_available
+		return fault.Unavailable, fault.DatabaseUnavailable, "a table is locked by somebody else for too long; try again"
+	case "57014": // query_canceled: by statement_timeout, as our own cancels end a context
+		return fault.Unavailable, fault.DatabaseUnavailable, "the database took longer than its limit for a statement"
+	case "42P01", "42703", "42704", "3F000": // undefined table, column, object, schema
+		return fault.Conflict, fault.LayerChanged, "a table changed or vanished while it was read; adopt its catalog again"
+	case "XX001", "XX002": // data_corrupted, index_corrupted
+		return fault.Corrupt, fault.DataCorrupt, "the database reports corrupted data"
+	case "53100": // disk_full
+		return fault.Limit, fault.LimitExceeded, "the disk of the database is full"
+	}
+	switch {
+	case strings.HasPrefix(code, "53"): // insufficient resources
+		return fault.Unavailable, fault.DatabaseUnavailable, "the database is short of resources"
+	case strings.HasPrefix(code, "08"), strings.HasPrefix(code, "57P"), strings.HasPrefix(code, "58"), // connection, shutdown, system
+		code == "25P03": // idle_in_transaction_session_timeout
+		return fault.Unavailable, fault.DatabaseUnavailable, "the connection to the database was lost"
+	default:
+		return fault.Internal, fault.Bug, "internal error"
+	}
+}

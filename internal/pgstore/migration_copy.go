@@ -1,0 +1,463 @@
+package pgstore
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgtype"
+
+	"github.com/rasterloom/rasterloom/fault"
+	"github.com/rasterloom/rasterloom/internal/failpoint"
+	"github.com/rasterloom/rasterloom/internal/migrate"
+)
+
+const (
+	// chunkBlocks is how many pages a chunk copies: 8 MiB, some 150,000 rows.
+	chunkBlocks = 1024
+	// drainRows is how many noted writes are applied in one transaction. A
+	// writer of one of these cells waits for as long.
+	drainRows = 1_000
+	// syncRows is how many may be left for the transaction that holds up
+	// writers.
+	syncRows = 200
+	// maxLanes is how many chunks are copied at the same time.
+	maxLanes = 2
+	// laneBlocks is the least that is worth a lane of its own.
+	laneBlocks = 64
+)
+
+// Capture makes the new table, empty, and begins to note what is written to the
+// old one. Making a trigger waits for the transactions that have written to the
+// table and holds up new ones, so there is no write that is neither in the table
+// when the copying begins, nor noted.
+func (m *Migrations) Capture(ctx context.Context, l migrate.Lease) error {
+	return m.take(ctx, "capture", l.ID, byLease(l, migrate.Planned), func(ctx context.Context, a *arrow) error {
+		old, err := a.source(ctx, a.row.oldTable, a.row.signature)
+		if err != nil {
+			return err
+		}
+		shadow, notes := ours(shadowOf(l.ID)), ours(notesOf(l.ID))
+		x, y := formulas(a.row.Grid, a.row.SouthUp)
+		create := fmt.Sprintf(`CREATE TABLE %s (LIKE %s INCLUDING COMMENTS INCLUDING COMPRESSION INCLUDING CONSTRAINTS INCLUDING DEFAULTS INCLUDING STORAGE,
+			x_coord double precision GENERATED ALWAYS AS %s STORED, y_coord double precision GENERATED ALWAYS AS %s STORED)`, shadow, old.quoted(), x, y)
+		if len(old.options) > 0 {
+			create += " WITH (" + storageOptions(old.options) + ")"
+		}
+		if old.tablespace != "" {
+			create += " TABLESPACE " + quoted(old.tablespace)
+		}
+		steps := []statement{
+			{"create-shadow", create},
+			{"own-shadow", "ALTER TABLE " + shadow + " OWNER TO " + quoted(old.owner)},
+			{"create-notes", fmt.Sprintf("CREATE TABLE %s AS SELECT %s FROM %s WITH NO DATA", notes, quotedList(old.columns, ""), old.quoted())},
+			{"key-notes", fmt.Sprintf("ALTER TABLE %s ADD COLUMN deleted boolean NOT NULL, ADD PRIMARY KEY (row_idx, col_idx)", notes)},
+		}
+		for _, s := range steps {
+			if err := a.exec(ctx, s.step, s.sql); err != nil {
+				return err
+			}
+		}
+		if err := a.columnSettings(ctx, old.oid, shadow); err != nil {
+			return err
+		}
+		if err := a.noteFunctions(ctx, old.columns); err != nil {
+			return err
+		}
+		// Only now does anybody wait for us.
+		if _, err := a.lockedSource(ctx, "SHARE ROW EXCLUSIVE"); err != nil {
+			return err
+		}
+		a.hold()
+		return inOrder(ctx, []func(context.Context) error{
+			func(ctx context.Context) error { return a.attach(ctx, old.quoted()) },
+			func(ctx context.Context) error {
+				return a.exec(ctx, "shadow-oid", "UPDATE rasterloom.migration SET new_table = $2::text::regclass WHERE id = $1", int64(l.ID), shadow)
+			},
+			func(ctx context.Context) error { return a.enter(ctx, migrate.Capturing) },
+			a.flush,
+		})
+	})
+}
+
+// storageOptions turns name=value into a list for WITH.
+func storageOptions(options []string) string {
+	list := make([]string, len(options))
+	for i, o := range options {
+		name, value, _ := strings.Cut(o, "=")
+		list[i] = name + " = " + text(value)
+	}
+	return strings.Join(list, ", ")
+}
+
+// columnSettings carries statistics targets and options of columns.
+func (a *arrow) columnSettings(ctx context.Context, oid uint32, to string) error {
+	rows, err := a.Tx.Query(ctx, `SELECT attname, coalesce(attstattarget, -1)::integer, coalesce(attoptions, '{}') FROM pg_attribute
+		WHERE attrelid = $1 AND attnum > 0 AND NOT attisdropped AND (coalesce(attstattarget, -1) >= 0 OR attoptions IS NOT NULL) ORDER BY attnum`, oid)
+	if err != nil {
+		return err
+	}
+	type setting struct {
+		name    string
+		target  int
+		options []string
+	}
+	settings, err := pgx.CollectRows(rows, func(r pgx.CollectableRow) (s setting, err error) {
+		return s, r.Scan(&s.name, &s.target, &s.options)
+	})
+	if err != nil {
+		return err
+	}
+	for _, s := range settings {
+		column := fmt.Sprintf("ALTER TABLE %s ALTER COLUMN %s ", to, quoted(s.name))
+		if s.target >= 0 {
+			if err := a.exec(ctx, "column-statistics", fmt.Sprintf("%sSET STATISTICS %d", column, s.target)); err != nil {
+				return err
+			}
+		}
+		if len(s.options) > 0 {
+			if err := a.exec(ctx, "column-options", column+"SET ("+storageOptions(s.options)+")"); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// Open cuts the pages that the old table has now into lanes. Rows on pages that
+// come later are noted ones.
+func (m *Migrations) Open(ctx context.Context, l migrate.Lease) error {
+	return m.take(ctx, "open", l.ID, byLease(l, migrate.Capturing), func(ctx context.Context, a *arrow) error {
+		old, err := a.source(ctx, a.row.oldTable, a.row.signature)
+		if err != nil {
+			return err
+		}
+		if err := a.layLanes(ctx, old); err != nil {
+			return err
+		}
+		return a.enter(ctx, migrate.Backfilling)
+	})
+}
+
+func (a *arrow) layLanes(ctx context.Context, old pixelTable) error {
+	lanes := max(1, min(maxLanes, old.blocks/laneBlocks))
+	if err := a.exec(ctx, "clear-lanes", "DELETE FROM rasterloom.migration_lane WHERE migration = $1", int64(a.row.ID)); err != nil {
+		return err
+	}
+	if err := a.exec(ctx, "lanes", `INSERT INTO rasterloom.migration_lane (migration, lane, start_block, next_block, stop_block)
+		SELECT $1, i, $2 * i / $3, $2 * i / $3, $2 * (i + 1) / $3 FROM generate_series(0, $3 - 1) i`,
+		int64(a.row.ID), old.blocks, lanes); err != nil {
+		return err
+	}
+	return a.exec(ctx, "old-file", "UPDATE rasterloom.migration SET old_file = $2 WHERE id = $1", int64(a.row.ID), old.file)
+}
+
+// Lanes gives the lanes that are not copied yet.
+func (m *Migrations) Lanes(ctx context.Context, id migrate.ID) ([]int, error) {
+	rows, err := m.pool.Query(ctx, "SELECT lane FROM rasterloom.migration_lane WHERE migration = $1 AND next_block < stop_block ORDER BY lane", int64(id))
+	if err != nil {
+		return nil, faultOf(err)
+	}
+	lanes, err := pgx.CollectRows(rows, pgx.RowTo[int])
+	return lanes, faultOf(err)
+}
+
+// CopyChunk copies the next pages of a lane and moves its checkpoint, in one
+// transaction. It locks no row: what writers touched since Capture is noted, and
+// not copied. done is true when the lane has no more.
+//
+// One statement reads the rows and the notes in one snapshot, so a row and the
+// note of its change are seen together or not at all. A row that moves to a page
+// that is copied later was noted by then, so none is copied twice.
+func (m *Migrations) CopyChunk(ctx context.Context, l migrate.Lease, lane int) (rows int64, done bool, err error) {
+	rewritten := false
+	err = m.contending(ctx, l.ID, func() error {
+		rows, done, rewritten, err = m.copyOnce(ctx, l, lane)
+		return err
+	})
+	if err == nil && rewritten {
+		return 0, false, m.restart(ctx, l)
+	}
+	return rows, done, err
+}
+
+func (m *Migrations) copyOnce(ctx context.Context, l migrate.Lease, lane int) (rows int64, done, rewritten bool, err error) {
+	failpoint.Hit("copy/before-begin")
+	tx, err := m.pool.Begin(ctx)
+	if err != nil {
+		return 0, false, false, err
+	}
+	defer func() { _ = tx.Rollback(context.WithoutCancel(ctx)) }()
+	// The notes are few and the rows many: hash the former, whatever the
+	// statistics of a table made a minute ago say. Both sides would otherwise be
+	// sorted, or probed a row at a time.
+	if _, err := tx.Exec(ctx, `SELECT set_config('lock_timeout', $1, true), set_config('idle_in_transaction_session_timeout', '10s', true),
+		set_config('statement_timeout', '0', true), set_config('enable_nestloop', 'off', true), set_config('enable_mergejoin', 'off', true),
+		set_config('jit', 'off', true)`, lockWait); err != nil {
+		return 0, false, false, err
+	}
+	var next, stop int64
+	err = tx.QueryRow(ctx, "SELECT next_block, stop_block FROM rasterloom.migration_lane WHERE migration = $1 AND lane = $2 FOR UPDATE",
+		int64(l.ID), lane).Scan(&next, &stop)
+	if err != nil {
+		return 0, false, false, err
+	}
+	row, err := readMigration(ctx, tx, l.ID, "")
+	if err != nil {
+		return 0, false, false, err
+	}
+	if err := byLease(l, migrate.Backfilling)(row); err != nil {
+		return 0, false, false, err
+	}
+	failpoint.Hit("copy/locked")
+	a := &arrow{Tx: tx, name: "copy", row: row}
+	// The table before the shadow: writers lock them in this order.
+	if err := a.exec(ctx, "lock-table", "LOCK TABLE "+quoted(row.Table.Schema, row.Table.Name)+" IN ACCESS SHARE MODE"); err != nil {
+		return 0, false, false, err
+	}
+	old, err := a.source(ctx, row.oldTable, row.signature)
+	if err != nil || old.file != row.oldFile {
+		return 0, false, err == nil, err
+	}
+	upto := min(next+chunkBlocks, stop)
+	if next < upto {
+		columns := quotedList(old.columns, "")
+		tag, err := tx.Exec(ctx, fmt.Sprintf(`INSERT INTO %s (%s) SELECT %s FROM %s s WHERE s.ctid >= $1 AND s.ctid < $2
+			AND NOT EXISTS (SELECT FROM %s n WHERE n.row_idx = s.row_idx AND n.col_idx = s.col_idx)`,
+			ours(shadowOf(l.ID)), columns, columns, old.quoted(), ours(notesOf(l.ID))), page(next), page(upto))
+		if err != nil {
+			return 0, false, false, err
+		}
+		rows = tag.RowsAffected()
+		failpoint.Hit("copy/rows")
+	}
+	if err := a.exec(ctx, "checkpoint", "UPDATE rasterloom.migration_lane SET next_block = $3, rows = rows + $4 WHERE migration = $1 AND lane = $2",
+		int64(l.ID), lane, upto, rows); err != nil {
+		return 0, false, false, err
+	}
+	failpoint.Hit("copy/before-commit")
+	if err := tx.Commit(ctx); err != nil {
+		return 0, false, false, err
+	}
+	failpoint.Hit("copy/committed")
+	return rows, upto == stop, false, nil
+}
+
+func page(block int64) pgtype.TID {
+	return pgtype.TID{BlockNumber: uint32(block), OffsetNumber: 0, Valid: true}
+}
+
+// restart begins the copying again: the rows are in another file, since the table
+// was truncated or rewritten (VACUUM FULL, CLUSTER), and pages mean nothing any
+// more. What is noted stays noted.
+func (m *Migrations) restart(ctx context.Context, l migrate.Lease) error {
+	return m.take(ctx, "restart", l.ID, byLease(l, migrate.Backfilling), func(ctx context.Context, a *arrow) error {
+		if err := a.exec(ctx, "lock-table", "LOCK TABLE "+quoted(a.row.Table.Schema, a.row.Table.Name)+" IN ACCESS SHARE MODE"); err != nil {
+			return err
+		}
+		old, err := a.source(ctx, a.row.oldTable, a.row.signature)
+		if err != nil || old.file == a.row.oldFile {
+			return err
+		}
+		if err := a.exec(ctx, "empty-shadow", "TRUNCATE "+ours(shadowOf(l.ID))); err != nil {
+			return err
+		}
+		return a.layLanes(ctx, old)
+	})
+}
+
+// Index gives the new table the indexes of the old one. No writer reaches it
+// yet, so none waits.
+func (m *Migrations) Index(ctx context.Context, l migrate.Lease) error {
+	return m.take(ctx, "index", l.ID, byLease(l, migrate.Backfilling), func(ctx context.Context, a *arrow) error {
+		if a.row.Progress.BlocksDone != a.row.Progress.BlocksTotal {
+			return fault.New(fault.Precondition, fault.MigrationState, "migration %s has copied %d of %d pages",
+				l.ID, a.row.Progress.BlocksDone, a.row.Progress.BlocksTotal).With("migration", l.ID)
+		}
+		indexes, err := readIndexes(ctx, a.Tx, a.row.oldTable)
+		if err != nil {
+			return err
+		}
+		shadow := ours(shadowOf(l.ID))
+		if err := a.exec(ctx, "index-memory", "SELECT set_config('maintenance_work_mem', '256MB', true)"); err != nil {
+			return err
+		}
+		names := make([]indexName, len(indexes))
+		for i, x := range indexes {
+			names[i] = indexName{Name: x.Name, Hidden: fmt.Sprintf("index_%d_%d", l.ID, i)}
+			if err := a.makeIndex(ctx, x, names[i].Hidden, shadow); err != nil {
+				return err
+			}
+		}
+		old, _, err := readTable(ctx, a.Tx, a.row.oldTable)
+		if err != nil {
+			return err
+		}
+		switch old.replicaIdentity {
+		case "f":
+			err = a.exec(ctx, "replica-identity", "ALTER TABLE "+shadow+" REPLICA IDENTITY FULL")
+		case "n":
+			err = a.exec(ctx, "replica-identity", "ALTER TABLE "+shadow+" REPLICA IDENTITY NOTHING")
+		}
+		if err != nil {
+			return err
+		}
+		if err := a.exec(ctx, "analyze", "ANALYZE "+shadow); err != nil {
+			return err
+		}
+		list, err := json.Marshal(names)
+		if err != nil {
+			return err
+		}
+		if err := a.exec(ctx, "index-names", "UPDATE rasterloom.migration SET indexes = $2 WHERE id = $1", int64(l.ID), list); err != nil {
+			return err
+		}
+		return a.enter(ctx, migrate.Indexed)
+	})
+}
+
+func (a *arrow) makeIndex(ctx context.Context, x tableIndex, name, table string) error {
+	unique := ""
+	if x.Unique {
+		unique = "UNIQUE "
+	}
+	definition := x.Definition
+	if x.Tablespace != "" {
+		// Stands before WHERE, which the definition may end with.
+		tablespace := " TABLESPACE " + quoted(x.Tablespace)
+		if i := strings.Index(definition, " WHERE "); i >= 0 {
+			definition = definition[:i] + tablespace + definition[i:]
+		} else {
+			definition += tablespace
+		}
+	}
+	if err := a.exec(ctx, "create-index", fmt.Sprintf("CREATE %sINDEX %s ON %s%s", unique, quoted(name), table, definition)); err != nil {
+		return err
+	}
+	switch x.Constraint {
+	case "p":
+		if err := a.exec(ctx, "primary-key", fmt.Sprintf("ALTER TABLE %s ADD CONSTRAINT %s PRIMARY KEY USING INDEX %[2]s", table, quoted(name))); err != nil {
+			return err
+		}
+	case "u":
+		if err := a.exec(ctx, "unique-constraint", fmt.Sprintf("ALTER TABLE %s ADD CONSTRAINT %s UNIQUE USING INDEX %[2]s", table, quoted(name))); err != nil {
+			return err
+		}
+	}
+	if x.Identity {
+		return a.exec(ctx, "identity-index", fmt.Sprintf("ALTER TABLE %s REPLICA IDENTITY USING INDEX %s", table, quoted(name)))
+	}
+	return nil
+}
+
+// ApplyNotes applies some of the noted writes to the new table. left is false
+// when so few remained that Sync can take the rest.
+func (m *Migrations) ApplyNotes(ctx context.Context, l migrate.Lease) (left bool, err error) {
+	err = m.take(ctx, "apply", l.ID, byLease(l, migrate.Indexed), func(ctx context.Context, a *arrow) error {
+		old, err := a.lockedSource(ctx, "ACCESS SHARE")
+		if err != nil {
+			return err
+		}
+		applied, err := a.apply(ctx, old.columns, drainRows)
+		left = applied > syncRows
+		return err
+	})
+	return left, err
+}
+
+// lockedSource locks the table that has the name, then looks at it.
+func (a *arrow) lockedSource(ctx context.Context, mode string) (pixelTable, error) {
+	if err := a.exec(ctx, "lock-table", "LOCK TABLE "+quoted(a.row.Table.Schema, a.row.Table.Name)+" IN "+mode+" MODE"); err != nil {
+		return pixelTable{}, err
+	}
+	return a.source(ctx, a.row.oldTable, a.row.signature)
+}
+
+// apply takes up to limit notes and does what they say. A writer that touches
+// one of these cells waits for this transaction; one that has touched it already,
+// and is not over, keeps its note until a later turn.
+func (a *arrow) apply(ctx context.Context, columns []string, limit int) (int64, error) {
+	notes, shadow := ours(notesOf(a.row.ID)), ours(shadowOf(a.row.ID))
+	var applied int64
+	err := a.Tx.QueryRow(ctx, fmt.Sprintf(`WITH taken AS (
+			DELETE FROM %[1]s WHERE ctid = ANY (ARRAY(SELECT ctid FROM %[1]s LIMIT $1 FOR UPDATE SKIP LOCKED)) RETURNING *),
+		gone AS (
+			DELETE FROM %[2]s s USING taken t WHERE t.deleted AND s.row_idx = t.row_idx AND s.col_idx = t.col_idx),
+		there AS (
+			INSERT INTO %[2]s (%[3]s) SELECT %[3]s FROM taken WHERE NOT deleted
+			ON CONFLICT (row_idx, col_idx) DO UPDATE SET %[4]s)
+		SELECT count(*) FROM taken`, notes, shadow, quotedList(columns, ""), assignments(columns)), limit).Scan(&applied)
+	failpoint.Hit(a.name + "/notes")
+	return applied, err
+}
+
+// Sync applies the last notes and lets every write reach the new table itself.
+// Writers are held up meanwhile, for some milliseconds; readers are not. more is
+// true, and nothing was changed, when there were too many notes for that.
+func (m *Migrations) Sync(ctx context.Context, l migrate.Lease) (more bool, err error) {
+	err = m.take(ctx, "sync", l.ID, byLease(l, migrate.Indexed), func(ctx context.Context, a *arrow) error {
+		more = false
+		old, err := a.lockedSource(ctx, "SHARE ROW EXCLUSIVE")
+		if err != nil {
+			return err
+		}
+		applied, err := a.apply(ctx, old.columns, syncRows+1)
+		if err != nil {
+			return err
+		}
+		if applied > syncRows {
+			more = true
+			return nil // what was applied stays applied
+		}
+		a.hold()
+		return inOrder(ctx, []func(context.Context) error{
+			func(ctx context.Context) error { return a.followFunctions(ctx, ours(shadowOf(l.ID)), old.columns) },
+			func(ctx context.Context) error { return a.exec(ctx, "drop-notes", "DROP TABLE "+ours(notesOf(l.ID))) },
+			func(ctx context.Context) error {
+				return a.exec(ctx, "synced", "UPDATE rasterloom.migration SET synced_xid = pg_current_xact_id() WHERE id = $1", int64(l.ID))
+			},
+			func(ctx context.Context) error { return a.enter(ctx, migrate.Synced) },
+			a.flush,
+		})
+	})
+	return more, err
+}
+
+// isContention reports whether somebody else's transaction was in the way:
+// lock_not_available, deadlock_detected, serialization_failure, or one that is
+// too old.
+func isContention(err error) bool {
+	if f, ok := errors.AsType[*fault.Error](err); ok {
+		return f.Reason == fault.TableBusy
+	}
+	e, ok := errors.AsType[*pgconn.PgError](err)
+	return ok && (e.Code == "55P03" || e.Code == "40P01" || e.Code == "40001")
+}
+
+// contending tries again what failed for want of a lock.
+func (m *Migrations) contending(ctx context.Context, id migrate.ID, do func() error) error {
+	for try := 1; ; try++ {
+		err := do()
+		if err == nil || !isContention(err) {
+			return faultOf(err)
+		}
+		if _, told := errors.AsType[*fault.Error](err); told && try == lockTries {
+			return err
+		}
+		if try == lockTries {
+			return fault.New(fault.Unavailable, fault.TableBusy,
+				"the table of migration %s was in use at each of %d tries to lock it for at most %v; nothing was changed",
+				id, lockTries, migrate.LockWait).With("migration", id).With("tries", lockTries).Because(err)
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(pauseBetweenTries()):
+		}
+	}
+}

@@ -1,0 +1,192 @@
+package pgstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/rasterloom/rasterloom/fault"
+	"github.com/rasterloom/rasterloom/internal/layer"
+	"github.com/rasterloom/rasterloom/internal/migrate"
+)
+
+// Plan says what a migration of a layer would do, and what stands in its way.
+// It reads the whole table once and writes nothing. Errors: NotFound
+// LAYER_NOT_FOUND when the layer's table does not exist.
+func (m *Migrations) Plan(ctx context.Context, spec migrate.Spec, l layer.Layer) (migrate.Plan, error) {
+	plan, _, err := m.plan(ctx, spec, l)
+	return plan, faultOf(err)
+}
+
+func (m *Migrations) plan(ctx context.Context, spec migrate.Spec, l layer.Layer) (plan migrate.Plan, t pixelTable, err error) {
+	plan.Spec = spec
+	if l.Format != layer.FormatLegacy {
+		plan.Refusals = append(plan.Refusals, notLegacy(l))
+		return plan, t, nil
+	}
+	if !l.HasGrid {
+		plan.Refusals = append(plan.Refusals, migrate.Refusal{Code: "NO_GRID",
+			Message: fmt.Sprintf("layer %q has no grid, so its coordinates are not known", l.Name),
+			Fix:     "correct the bounds and the shape in the catalog table and adopt it again"})
+		return plan, t, nil
+	}
+	err = pgx.BeginTxFunc(ctx, m.pool, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, "SELECT set_config('statement_timeout', '0', true), set_config('lock_timeout', $1, true)", lockWait); err != nil {
+			return err
+		}
+		var oid uint32
+		err := tx.QueryRow(ctx, `SELECT c.oid FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+			WHERE n.nspname = $1 AND c.relname = $2`, l.Table.Schema, l.Table.Name).Scan(&oid)
+		if errors.Is(err, pgx.ErrNoRows) {
+			return fault.New(fault.NotFound, fault.LayerNotFound, "layer %q: there is no table %s", l.Name, l.Table).
+				With("layer", l.Name).With("table", l.Table)
+		}
+		if err != nil {
+			return err
+		}
+		if t, _, err = readTable(ctx, tx, oid); err != nil {
+			return err
+		}
+		return explain(ctx, tx, &plan, t, l)
+	})
+	return plan, t, err
+}
+
+func notLegacy(l layer.Layer) migrate.Refusal {
+	switch l.Format {
+	case layer.FormatCoordinate, layer.FormatWindowed:
+		return migrate.Refusal{Code: "ALREADY_STORED", Message: fmt.Sprintf("layer %q has its coordinates stored already (%s)", l.Name, l.Format)}
+	case layer.FormatPartial:
+		return migrate.Refusal{Code: "PARTIAL", Message: fmt.Sprintf("layer %q has coordinate columns that are not filled throughout", l.Name),
+			Fix: "drop the columns x_coord and y_coord, adopt the catalog again, and migrate"}
+	default:
+		refusal := migrate.Refusal{Code: "UNREADABLE", Message: fmt.Sprintf("layer %q is %s", l.Name, l.Format)}
+		if err := l.CheckReadable(); err != nil {
+			refusal.Message = err.Error()
+		}
+		return refusal
+	}
+}
+
+// explain fills in a plan for a table that exists.
+func explain(ctx context.Context, tx pgx.Tx, plan *migrate.Plan, t pixelTable, l layer.Layer) error {
+	refuse := func(code, fix, format string, args ...any) {
+		plan.Refusals = append(plan.Refusals, migrate.Refusal{Code: code, Message: fmt.Sprintf(format, args...), Fix: fix})
+	}
+	if t.kind != "r" || t.persistence != "p" || t.access != "heap" {
+		refuse("NOT_A_TABLE", "", "%s is not an ordinary, permanent table on a heap", l.Table)
+		return nil
+	}
+	if missing := lacks(t.columns, []string{"row_idx", "col_idx", "value"}); len(missing) > 0 {
+		refuse("COLUMNS", "", "%s has no column %s that can be written", l.Table, strings.Join(missing, ", "))
+		return nil
+	}
+	for _, c := range []string{"row_idx", "col_idx"} {
+		if kind := t.types[slices.Index(t.columns, c)]; !slices.Contains([]string{"smallint", "integer", "bigint"}, kind) {
+			refuse("COLUMNS", "", "%s of %s is of type %s, and must be an integer", c, l.Table, kind)
+			return nil
+		}
+	}
+	for _, c := range []string{"x_coord", "y_coord", "deleted"} {
+		if slices.Contains(t.columns, c) {
+			refuse("COLUMNS", "", "%s has a column %s", l.Table, c)
+		}
+	}
+	if err := explainDependents(ctx, tx, plan, t, l, refuse); err != nil {
+		return err
+	}
+	if err := explainRights(ctx, tx, t, l, refuse); err != nil {
+		return err
+	}
+	if err := explainRows(ctx, tx, plan, t, l); err != nil {
+		return err
+	}
+	plan.EstimateStored()
+	return nil
+}
+
+type refuseFunc = func(code, fix, format string, args ...any)
+
+func explainDependents(ctx context.Context, tx pgx.Tx, plan *migrate.Plan, t pixelTable, l layer.Layer, refuse refuseFunc) error {
+	rows, err := tx.Query(ctx, sqlDependents, t.oid)
+	if err != nil {
+		return err
+	}
+	var kind, name string
+	var carried bool
+	_, err = pgx.ForEachRow(rows, []any{&kind, &name, &carried}, func() error {
+		if carried {
+			plan.Dependents = append(plan.Dependents, migrate.Dependent{Kind: kind, Name: name})
+			return nil
+		}
+		refuse("DEPENDENT", "take it off for the time of the migration", "%s has the %s %s, which cannot be carried over", l.Table, kind, name)
+		return nil
+	})
+	return err
+}
+
+// explainRights asks for what the migration needs besides reading.
+func explainRights(ctx context.Context, tx pgx.Tx, t pixelTable, l layer.Layer, refuse refuseFunc) error {
+	var owns, creates, sees bool
+	if err := tx.QueryRow(ctx, `SELECT pg_has_role(current_user, $1::text, 'USAGE'), has_schema_privilege(current_user, $2::text, 'CREATE')
+			AND ((SELECT rolsuper FROM pg_roles WHERE rolname = current_user) OR has_schema_privilege($1::text, 'rasterloom', 'CREATE')),
+		pg_has_role(current_user, 'pg_read_all_stats', 'USAGE')`, t.owner, t.schema).Scan(&owns, &creates, &sees); err != nil {
+		return err
+	}
+	if !owns {
+		refuse("NOT_OWNER", fmt.Sprintf("GRANT %s TO the role of this service", quoted(t.owner)), "%s belongs to role %s, of which the role of this service is no member", l.Table, t.owner)
+	}
+	if !creates {
+		refuse("NO_CREATE", fmt.Sprintf("GRANT CREATE ON SCHEMA %s TO the role of this service, and CREATE ON SCHEMA rasterloom TO %s", quoted(t.schema), quoted(t.owner)),
+			"tables cannot be moved between the schemas %s and rasterloom", t.schema)
+	}
+	if !sees {
+		refuse("NO_STATISTICS", "GRANT pg_read_all_stats TO the role of this service",
+			"the role of this service cannot see the transactions of others, which the cut-over has to wait for")
+	}
+	return nil
+}
+
+// explainRows counts the rows, and those that stand in the way.
+func explainRows(ctx context.Context, tx pgx.Tx, plan *migrate.Plan, t pixelTable, l layer.Layer) error {
+	indexes, err := readIndexes(ctx, tx, t.oid)
+	if err != nil {
+		return err
+	}
+	// Of the two columns themselves, in either order, of all rows.
+	keyed := slices.ContainsFunc(indexes, func(i tableIndex) bool {
+		return i.Unique && (strings.HasSuffix(i.Definition, " (row_idx, col_idx)") || strings.HasSuffix(i.Definition, " (col_idx, row_idx)"))
+	})
+	var nulls, outside, repeated int64
+	err = tx.QueryRow(ctx, fmt.Sprintf(`SELECT count(*), count(*) FILTER (WHERE row_idx IS NULL OR col_idx IS NULL),
+			count(*) FILTER (WHERE row_idx NOT BETWEEN 0 AND $1 OR col_idx NOT BETWEEN 0 AND $2), pg_total_relation_size($3::oid::regclass)
+		FROM %s`, t.quoted()), l.Grid.Rows-1, l.Grid.Cols-1, t.oid).Scan(&plan.Rows, &nulls, &outside, &plan.TableBytes)
+	if err != nil {
+		return err
+	}
+	if !keyed {
+		err := tx.QueryRow(ctx, fmt.Sprintf(`SELECT count(*) FROM (SELECT FROM %s WHERE row_idx IS NOT NULL AND col_idx IS NOT NULL
+			GROUP BY row_idx, col_idx HAVING count(*) > 1) r`, t.quoted())).Scan(&repeated)
+		if err != nil {
+			return err
+		}
+		plan.Refusals = append(plan.Refusals, migrate.Refusal{Code: "NO_KEY",
+			Message: fmt.Sprintf("%s has no unique index on (row_idx, col_idx), so its cells cannot be followed", l.Table),
+			Fix:     fmt.Sprintf("CREATE UNIQUE INDEX CONCURRENTLY ON %s (row_idx, col_idx)", t.quoted())})
+	}
+	for _, r := range []migrate.Refusal{
+		{Code: "DUPLICATE_CELLS", Count: repeated, Message: fmt.Sprintf("%s holds %d cells more than once", l.Table, repeated), Fix: "delete the rows that are too many"},
+		{Code: "NULL_INDEX", Count: nulls, Message: fmt.Sprintf("%s has %d rows without row_idx or col_idx", l.Table, nulls), Fix: "delete these rows"},
+		{Code: "OFF_GRID", Count: outside, Message: fmt.Sprintf("%s has %d rows outside of its grid of %d × %d cells", l.Table, outside, l.Grid.Rows, l.Grid.Cols),
+			Fix: "delete these rows, or correct the shape in the catalog table and adopt it again"},
+	} {
+		if r.Count > 0 {
+			plan.Refusals = append(plan.Refusals, r)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,352 @@
+package pgstore
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/rasterloom/rasterloom/fault"
+	"github.com/rasterloom/rasterloom/internal/layer"
+	"github.com/rasterloom/rasterloom/internal/migrate"
+)
+
+// CutOver gives the table's name to the new table, in one transaction of some
+// milliseconds; from then on every write reaches the old one as well, so that
+// Rollback loses nothing. etag is of the migration as the operator saw it.
+// Errors: NotFound MIGRATION_NOT_FOUND; Precondition MIGRATION_STATE; Conflict
+// MIGRATION_CHANGED (stale etag), LAYER_CHANGED; Unavailable TABLE_BUSY when the
+// locks were not had, or transactions from before the copy was complete are still
+// open. Nothing is changed then.
+func (m *Migrations) CutOver(ctx context.Context, id migrate.ID, etag string) error {
+	return m.take(ctx, "cut-over", id, byOperator(etag, migrate.CutOver), func(ctx context.Context, a *arrow) error {
+		if err := a.noOldSnapshots(ctx); err != nil {
+			return err
+		}
+		if err := a.lockBoth(ctx, ours(shadowOf(id))); err != nil {
+			return err
+		}
+		old, err := a.source(ctx, a.row.oldTable, a.row.signature)
+		if err != nil {
+			return err
+		}
+		if err := a.stillFollowed(ctx, a.row.oldTable); err != nil {
+			return err
+		}
+		views, err := readViews(ctx, a.Tx, a.row.oldTable)
+		if err != nil {
+			return err
+		}
+		fresh, bequest, err := a.bequest(ctx, a.row.oldTable, a.row.newTable, old)
+		if err != nil {
+			return err
+		}
+		a.hold()
+		steps := []func(context.Context) error{
+			func(ctx context.Context) error { return a.detach(ctx, old.quoted()) },
+			func(ctx context.Context) error { return a.bequeath(ctx, bequest) },
+			func(ctx context.Context) error { return a.hide(ctx, old, oldOf(id), true) },
+			func(ctx context.Context) error { return a.publish(ctx, shadowOf(id), true) },
+			func(ctx context.Context) error { return a.followFunctions(ctx, ours(oldOf(id)), old.columns) },
+			func(ctx context.Context) error { return a.attach(ctx, old.quoted()) },
+			func(ctx context.Context) error { return a.redefine(ctx, views) },
+			func(ctx context.Context) error {
+				return a.recatalog(ctx, a.row.newTable, layer.FormatCoordinate.String(), "CENTER", true)
+			},
+			// So that Rollback can tell whether the table was altered since.
+			func(ctx context.Context) error {
+				return a.exec(ctx, "new-signature", "UPDATE rasterloom.migration SET new_signature = $2 WHERE id = $1", int64(id), fresh.signature)
+			},
+			func(ctx context.Context) error { return a.decide(ctx, migrate.CutOver) },
+			a.flush,
+		}
+		return inOrder(ctx, steps)
+	})
+}
+
+// Rollback gives the name back to the old table, which has every write, and drops
+// the new one. Errors: as CutOver.
+func (m *Migrations) Rollback(ctx context.Context, id migrate.ID, etag string) error {
+	return m.take(ctx, "rollback", id, byOperator(etag, migrate.RolledBack), func(ctx context.Context, a *arrow) error {
+		if err := a.lockBoth(ctx, ours(oldOf(id))); err != nil {
+			return err
+		}
+		fresh, err := a.source(ctx, a.row.newTable, a.row.newSignature)
+		if err != nil {
+			return err
+		}
+		if err := a.stillFollowed(ctx, a.row.newTable); err != nil {
+			return err
+		}
+		views, err := readViews(ctx, a.Tx, a.row.newTable)
+		if err != nil {
+			return err
+		}
+		_, bequest, err := a.bequest(ctx, a.row.newTable, a.row.oldTable, fresh)
+		if err != nil {
+			return err
+		}
+		a.hold()
+		steps := []func(context.Context) error{
+			func(ctx context.Context) error { return a.detach(ctx, fresh.quoted()) },
+			func(ctx context.Context) error { return a.dropFunctions(ctx) },
+			func(ctx context.Context) error { return a.bequeath(ctx, bequest) },
+			func(ctx context.Context) error { return a.hide(ctx, fresh, shadowOf(id), false) },
+			func(ctx context.Context) error { return a.publish(ctx, oldOf(id), false) },
+			func(ctx context.Context) error { return a.redefine(ctx, views) },
+			func(ctx context.Context) error { return a.exec(ctx, "drop-new", "DROP TABLE "+ours(shadowOf(id))) },
+			func(ctx context.Context) error {
+				return a.recatalog(ctx, a.row.oldTable, a.row.oldFormat, a.row.oldRegistration, false)
+			},
+			func(ctx context.Context) error { return a.decide(ctx, migrate.RolledBack) },
+			a.flush,
+		}
+		return inOrder(ctx, steps)
+	})
+}
+
+// Finalize compares both tables once more and drops the old one: the only step
+// without a way back. Errors: as CutOver; Corrupt DATA_CORRUPT when they differ.
+func (m *Migrations) Finalize(ctx context.Context, id migrate.ID, etag string) error {
+	row, err := readMigration(ctx, m.pool, id, "")
+	if err != nil {
+		return faultOf(err)
+	}
+	if err := byOperator(etag, migrate.Finalized)(row); err != nil {
+		return err
+	}
+	v, err := m.compare(ctx, row)
+	if err != nil {
+		return faultOf(err)
+	}
+	if err := differs(row, v); err != nil {
+		return err
+	}
+	return m.take(ctx, "finalize", id, byOperator(etag, migrate.Finalized), func(ctx context.Context, a *arrow) error {
+		if err := a.lockBoth(ctx, ours(oldOf(id))); err != nil {
+			return err
+		}
+		fresh, found, err := readTable(ctx, a.Tx, a.row.newTable)
+		if err != nil {
+			return err
+		}
+		if !found {
+			return fault.New(fault.Conflict, fault.LayerChanged, "the new table of migration %s is gone", id).With("migration", id)
+		}
+		a.hold()
+		steps := []func(context.Context) error{
+			func(ctx context.Context) error { return a.detach(ctx, fresh.quoted()) },
+			func(ctx context.Context) error { return a.dropFunctions(ctx) },
+			func(ctx context.Context) error { return a.exec(ctx, "drop-old", "DROP TABLE "+ours(oldOf(id))) },
+			func(ctx context.Context) error { return a.keep(ctx, v) },
+			func(ctx context.Context) error { return a.decide(ctx, migrate.Finalized) },
+			a.flush,
+		}
+		return inOrder(ctx, steps)
+	})
+}
+
+// Abort gives a migration up before its cut-over: everything it made is dropped.
+// The table was never changed. Errors: as CutOver.
+func (m *Migrations) Abort(ctx context.Context, id migrate.ID, etag string) error {
+	return m.take(ctx, "abort", id, byOperator(etag, migrate.Aborted), func(ctx context.Context, a *arrow) error {
+		if a.row.State != migrate.Planned {
+			// The table may be gone, or have another name: then its triggers are
+			// where it is, if anywhere.
+			old, found, err := readTable(ctx, a.Tx, a.row.oldTable)
+			if err != nil {
+				return err
+			}
+			if found {
+				if err := a.exec(ctx, "lock-table", "LOCK TABLE "+old.quoted()+" IN ACCESS EXCLUSIVE MODE"); err != nil {
+					return err
+				}
+				if err := a.detach(ctx, old.quoted()); err != nil {
+					return err
+				}
+			}
+			if err := a.dropFunctions(ctx); err != nil {
+				return err
+			}
+			if a.row.State.Capture() == migrate.CaptureNoted {
+				if err := a.exec(ctx, "drop-notes", "DROP TABLE "+ours(notesOf(id))); err != nil {
+					return err
+				}
+			}
+			if err := a.exec(ctx, "drop-shadow", "DROP TABLE "+ours(shadowOf(id))); err != nil {
+				return err
+			}
+		}
+		return a.decide(ctx, migrate.Aborted)
+	})
+}
+
+func inOrder(ctx context.Context, steps []func(context.Context) error) error {
+	for _, step := range steps {
+		if err := step(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// lockBoth keeps everybody out of both tables: the one with the name first, as
+// writers do.
+func (a *arrow) lockBoth(ctx context.Context, other string) error {
+	if err := a.exec(ctx, "lock-table", "LOCK TABLE "+quoted(a.row.Table.Schema, a.row.Table.Name)+" IN ACCESS EXCLUSIVE MODE"); err != nil {
+		return err
+	}
+	return a.exec(ctx, "lock-other", "LOCK TABLE "+other+" IN ACCESS EXCLUSIVE MODE")
+}
+
+// noOldSnapshots makes sure that nobody reads from before the new table was
+// complete: a long REPEATABLE READ transaction that opens the table after the
+// cut-over would see a part of it.
+func (a *arrow) noOldSnapshots(ctx context.Context) error {
+	var (
+		count   int
+		seconds float64
+	)
+	if err := a.Tx.QueryRow(ctx, sqlOldSnapshots, a.row.syncedXID).Scan(&count, &seconds); err != nil || count == 0 {
+		return err
+	}
+	return fault.New(fault.Unavailable, fault.TableBusy,
+		"%d transactions from before the copy of layer %q was complete are still open, the oldest for %.0f s; cut over when they have ended",
+		count, a.row.Spec.Layer, seconds).With("layer", a.row.Spec.Layer).With("transactions", count).With("seconds", fmt.Sprintf("%.1f", seconds))
+}
+
+// stillFollowed makes sure that nobody has taken off or disabled our triggers.
+func (a *arrow) stillFollowed(ctx context.Context, oid uint32) error {
+	attached, err := a.attached(ctx, oid)
+	if err == nil && !attached {
+		err = fault.New(fault.Conflict, fault.LayerChanged,
+			"the triggers of migration %s on table %s were removed or disabled, so writes may have been missed", a.row.ID, a.row.Table).
+			With("migration", a.row.ID).With("table", a.row.Table)
+	}
+	return err
+}
+
+// hide moves the table that has the name into our schema, with its indexes.
+func (a *arrow) hide(ctx context.Context, t pixelTable, as string, old bool) error {
+	if err := a.exec(ctx, "rename-away", fmt.Sprintf("ALTER TABLE %s RENAME TO %s", t.quoted(), quoted(as))); err != nil {
+		return err
+	}
+	for i, x := range a.row.indexes {
+		if err := a.exec(ctx, "rename-index-away", fmt.Sprintf("ALTER INDEX %s RENAME TO %s",
+			quoted(t.schema, x.Name), quoted(a.hiddenIndex(i, old)))); err != nil {
+			return err
+		}
+	}
+	return a.exec(ctx, "move-away", fmt.Sprintf("ALTER TABLE %s SET SCHEMA rasterloom", quoted(t.schema, as)))
+}
+
+// publish gives the name to a table of our schema, and its indexes theirs.
+func (a *arrow) publish(ctx context.Context, hidden string, fresh bool) error {
+	table := a.row.Table
+	if err := a.exec(ctx, "move-here", fmt.Sprintf("ALTER TABLE %s SET SCHEMA %s", ours(hidden), quoted(table.Schema))); err != nil {
+		return err
+	}
+	if err := a.exec(ctx, "rename-here", fmt.Sprintf("ALTER TABLE %s RENAME TO %s", quoted(table.Schema, hidden), quoted(table.Name))); err != nil {
+		return err
+	}
+	for i, x := range a.row.indexes {
+		if err := a.exec(ctx, "rename-index-here", fmt.Sprintf("ALTER INDEX %s RENAME TO %s",
+			quoted(table.Schema, a.hiddenIndex(i, !fresh)), quoted(x.Name))); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// hiddenIndex names an index while its table is hidden.
+func (a *arrow) hiddenIndex(i int, old bool) string {
+	if old {
+		return fmt.Sprintf("old_index_%d_%d", a.row.ID, i)
+	}
+	return a.row.indexes[i].Hidden
+}
+
+// statement is one that a step runs.
+type statement struct{ step, sql string }
+
+// bequest gives the statements by which table `to` gets the privileges, owner and
+// comment of table `from`, and what `to` looks like. looks is the one that has
+// them. They are made and run while each table has its old name.
+func (a *arrow) bequest(ctx context.Context, from, to uint32, looks pixelTable) (target pixelTable, list []statement, err error) {
+	target, _, err = readTable(ctx, a.Tx, to)
+	if err != nil {
+		return target, nil, err
+	}
+	if target.owner != looks.owner {
+		list = append(list, statement{"owner", "ALTER TABLE " + target.quoted() + " OWNER TO " + quoted(looks.owner)})
+	}
+	rows, err := a.Tx.Query(ctx, sqlGrants, from, to)
+	if err != nil {
+		return target, nil, err
+	}
+	grants, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		return target, nil, err
+	}
+	for _, sql := range grants {
+		list = append(list, statement{"grant", sql})
+	}
+	if target.comment != looks.comment {
+		comment := "NULL"
+		if looks.comment != "" {
+			comment = text(looks.comment)
+		}
+		list = append(list, statement{"comment", "COMMENT ON TABLE " + target.quoted() + " IS " + comment})
+	}
+	return target, list, nil
+}
+
+func (a *arrow) bequeath(ctx context.Context, list []statement) error {
+	for _, s := range list {
+		if err := a.exec(ctx, s.step, s.sql); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// view is an ordinary view that reads the table.
+type view struct {
+	oid                      uint32
+	schema, name, definition string
+	options                  []string
+}
+
+func readViews(ctx context.Context, q querier, oid uint32) ([]view, error) {
+	rows, err := q.Query(ctx, sqlViews, oid)
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, func(r pgx.CollectableRow) (v view, err error) {
+		return v, r.Scan(&v.oid, &v.schema, &v.name, &v.options, &v.definition)
+	})
+}
+
+// redefine makes views read the table that has the name now: they hold on to
+// the one that had it when they were defined. Their oids, owners and privileges
+// stay, so views upon them need nothing.
+func (a *arrow) redefine(ctx context.Context, views []view) error {
+	for _, v := range views {
+		options := ""
+		if len(v.options) > 0 {
+			options = " WITH (" + storageOptions(v.options) + ")"
+		}
+		if err := a.exec(ctx, "view", fmt.Sprintf("CREATE OR REPLACE VIEW %s%s AS %s", quoted(v.schema, v.name), options, v.definition)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// recatalog tells our catalog what the layer's table is now. The generation
+// grows: tickets and plans of before no longer hold.
+func (a *arrow) recatalog(ctx context.Context, oid uint32, format, registration string, coordinates bool) error {
+	return a.exec(ctx, "catalog", `UPDATE rasterloom.layer SET format = $2, registration = $3, has_coordinates = $4, table_oid = $5,
+		table_file = pg_relation_filenode($5::oid::regclass), generation = generation + 1, update_time = clock_timestamp() WHERE name = $1`,
+		a.row.Spec.Layer, format, registration, coordinates, oid)
+}

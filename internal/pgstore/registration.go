@@ -1,0 +1,49 @@
+package pgstore
+
+import (
+	"context"
+	_ "embed"
+	"errors"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/rasterloom/rasterloom/internal/layer"
+	"github.com/rasterloom/rasterloom/internal/migrate"
+)
+
+//go:embed layer_drop.sql
+var layerDropSQL string
+
+// Drop removes a layer from our catalog. Its table is not touched. Errors: as any
+// query.
+func (t *Tx) Drop(ctx context.Context, name string) error {
+	_, err := t.tx.Exec(ctx, layerDropSQL, name)
+	return faultOf(err)
+}
+
+// LiveMigration gives the id and the state of a migration of the layer, or of its
+// table, that is not over; empty when there is none. Errors: as any query.
+func (t *Tx) LiveMigration(ctx context.Context, l layer.Layer) (id, state string, err error) {
+	var n migrate.ID
+	err = t.tx.QueryRow(ctx, `SELECT id, state FROM rasterloom.migration
+		WHERE (layer = $1 OR (table_schema = $2 AND table_name = $3)) AND state NOT IN ('FINALIZED', 'ROLLED_BACK', 'ABORTED')
+		ORDER BY id DESC LIMIT 1`, l.Name, l.Table.Schema, l.Table.Name).Scan((*int64)(&n), &state)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return "", "", nil
+	}
+	if err != nil {
+		return "", "", faultOf(err)
+	}
+	return n.String(), state, nil
+}
+
+// LayersOfTable gives the names of the layers whose cells are in a table, by
+// name. Errors: as any query.
+func (t *Tx) LayersOfTable(ctx context.Context, oid uint32) ([]string, error) {
+	rows, err := t.tx.Query(ctx, "SELECT name FROM rasterloom.layer WHERE table_oid = $1 ORDER BY name", oid)
+	if err != nil {
+		return nil, faultOf(err)
+	}
+	names, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	return names, faultOf(err)
+}
