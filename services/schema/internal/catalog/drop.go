@@ -1,0 +1,48 @@
+package catalog
+
+import (
+	"context"
+
+	"github.com/rasterloom/rasterloom/fault"
+	"github.com/rasterloom/rasterloom/internal/layer"
+)
+
+// Drop removes a layer from our catalog and gives it as it was. Its table, and the
+// catalog that it was adopted from, stay as they are. generation is the one that
+// the caller saw; 0: whatever it is.
+//
+// Errors: NotFound LAYER_NOT_FOUND, Conflict LAYER_CHANGED (another generation),
+// Precondition MIGRATION_STATE (a migration of it is not over), and as any query.
+func (k *Keeper) Drop(ctx context.Context, name string, generation int64) (layer.Layer, error) {
+	tx, err := k.store.Change(ctx)
+	if err != nil {
+		return layer.Layer{}, err
+	}
+	defer tx.Rollback(ctx)
+	known, err := tx.Layers(ctx, []string{name})
+	if err != nil {
+		return layer.Layer{}, err
+	}
+	if len(known) == 0 {
+		return layer.Layer{}, k.notFound(ctx, []string{name})
+	}
+	l := known[0].Layer
+	if generation != 0 && generation != l.Generation {
+		return layer.Layer{}, fault.New(fault.Conflict, fault.LayerChanged,
+			"layer %q has generation %d, and the request says %d; look at it again", name, l.Generation, generation).
+			With("layer", name).With("generation", l.Generation).With("sent", generation)
+	}
+	id, state, err := tx.LiveMigration(ctx, l)
+	if err != nil {
+		return layer.Layer{}, err
+	}
+	if id != "" {
+		return layer.Layer{}, fault.New(fault.Precondition, fault.MigrationState,
+			"layer %q has migration %s, which is %s: abort it, roll it back or finalize it first", name, id, state).
+			With("layer", name).With("migration", id).With("state", state)
+	}
+	if err := tx.Drop(ctx, name); err != nil {
+		return layer.Layer{}, err
+	}
+	return l, tx.Commit(ctx)
+}

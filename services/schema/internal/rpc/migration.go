@@ -1,0 +1,214 @@
+package rpc
+
+import (
+	"context"
+	"time"
+
+	"connectrpc.com/connect"
+
+	"github.com/rasterloom/rasterloom/fault"
+	schemav1 "github.com/rasterloom/rasterloom/gen/rasterloom/schema/v1"
+	"github.com/rasterloom/rasterloom/gen/rasterloom/schema/v1/schemav1connect"
+	"github.com/rasterloom/rasterloom/internal/layer"
+	"github.com/rasterloom/rasterloom/internal/migrate"
+	"github.com/rasterloom/rasterloom/services/schema/internal/catalog"
+)
+
+// Migrations carries migrations out.
+type Migrations interface {
+	Plan(context.Context, migrate.Spec, layer.Layer) (migrate.Plan, error)
+	Start(ctx context.Context, key string, spec migrate.Spec, l layer.Layer) (migrate.Migration, error)
+	Get(context.Context, migrate.ID) (migrate.Migration, error)
+	List(ctx context.Context, layer string, limit int) ([]migrate.Migration, error)
+	Pause(ctx context.Context, id migrate.ID, etag string) error
+	Resume(ctx context.Context, id migrate.ID, etag string) error
+	CutOver(ctx context.Context, id migrate.ID, etag string) error
+	Rollback(ctx context.Context, id migrate.ID, etag string) error
+	Finalize(ctx context.Context, id migrate.ID, etag string) error
+	Abort(ctx context.Context, id migrate.ID, etag string) error
+}
+
+// MigrationHandler implements the contract of migrations.
+type MigrationHandler struct {
+	keeper     *catalog.Keeper
+	migrations Migrations
+	wake       func()
+	poll       time.Duration
+}
+
+var _ schemav1connect.MigrationServiceHandler = (*MigrationHandler)(nil)
+
+// NewMigrations makes a handler. wake is called when there is something to do
+// for a worker.
+func NewMigrations(keeper *catalog.Keeper, m Migrations, wake func()) *MigrationHandler {
+	return &MigrationHandler{keeper: keeper, migrations: m, wake: wake, poll: 250 * time.Millisecond}
+}
+
+// PlanMigration explains a migration.
+func (h *MigrationHandler) PlanMigration(ctx context.Context, req *connect.Request[schemav1.PlanMigrationRequest]) (*connect.Response[schemav1.PlanMigrationResponse], error) {
+	spec := fromSpec(req.Msg.GetSpec())
+	layers, err := h.keeper.Get(ctx, spec.Layer)
+	if err != nil {
+		return nil, err
+	}
+	plan, err := h.migrations.Plan(ctx, spec, layers[0])
+	if err != nil {
+		return nil, err
+	}
+	return connect.NewResponse(&schemav1.PlanMigrationResponse{Plan: toPlan(plan)}), nil
+}
+
+// StartMigration starts one.
+func (h *MigrationHandler) StartMigration(ctx context.Context, req *connect.Request[schemav1.StartMigrationRequest]) (*connect.Response[schemav1.StartMigrationResponse], error) {
+	spec := fromSpec(req.Msg.GetSpec())
+	layers, err := h.keeper.Get(ctx, spec.Layer)
+	if err != nil {
+		return nil, err
+	}
+	m, err := h.migrations.Start(ctx, req.Msg.GetIdempotencyKey(), spec, layers[0])
+	if err != nil {
+		return nil, err
+	}
+	h.wake()
+	return connect.NewResponse(&schemav1.StartMigrationResponse{Migration: toMigration(m)}), nil
+}
+
+// GetMigration gives one.
+func (h *MigrationHandler) GetMigration(ctx context.Context, req *connect.Request[schemav1.GetMigrationRequest]) (*connect.Response[schemav1.GetMigrationResponse], error) {
+	m, err := h.get(ctx, req.Msg.GetId())
+	if err != nil {
+		return nil, err
+	}
+	return connect.NewResponse(&schemav1.GetMigrationResponse{Migration: toMigration(m)}), nil
+}
+
+func (h *MigrationHandler) get(ctx context.Context, text string) (migrate.Migration, error) {
+	id, err := migrate.ParseID(text)
+	if err != nil {
+		return migrate.Migration{}, err
+	}
+	return h.migrations.Get(ctx, id)
+}
+
+// ListMigrations lists them.
+func (h *MigrationHandler) ListMigrations(ctx context.Context, req *connect.Request[schemav1.ListMigrationsRequest]) (*connect.Response[schemav1.ListMigrationsResponse], error) {
+	limit := int(req.Msg.GetLimit())
+	if limit == 0 {
+		limit = 100
+	}
+	list, err := h.migrations.List(ctx, req.Msg.GetLayer(), limit)
+	if err != nil {
+		return nil, err
+	}
+	answer := &schemav1.ListMigrationsResponse{}
+	for _, m := range list {
+		answer.Migrations = append(answer.Migrations, toMigration(m))
+	}
+	return connect.NewResponse(answer), nil
+}
+
+// WatchMigration tells how one goes on until nothing moves any more.
+func (h *MigrationHandler) WatchMigration(ctx context.Context, req *connect.Request[schemav1.WatchMigrationRequest], stream *connect.ServerStream[schemav1.WatchMigrationResponse]) error {
+	tick := time.NewTicker(h.poll)
+	defer tick.Stop()
+	var watch migrate.Watch
+	for {
+		m, err := h.get(ctx, req.Msg.GetId())
+		if err != nil {
+			return err
+		}
+		if news, changed := watch.See(m, time.Now()); changed {
+			if err := stream.Send(toWatch(m, news)); err != nil {
+				return err
+			}
+		}
+		if _, moves := migrate.Next(m.State); !moves || m.Condition != migrate.Running {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-tick.C:
+		}
+	}
+}
+
+// PauseMigration stops one.
+func (h *MigrationHandler) PauseMigration(ctx context.Context, req *connect.Request[schemav1.PauseMigrationRequest]) (*connect.Response[schemav1.PauseMigrationResponse], error) {
+	m, err := h.operate(ctx, req.Msg, h.migrations.Pause)
+	if err != nil {
+		return nil, err
+	}
+	return connect.NewResponse(&schemav1.PauseMigrationResponse{Migration: m}), nil
+}
+
+// ResumeMigration lets one go on.
+func (h *MigrationHandler) ResumeMigration(ctx context.Context, req *connect.Request[schemav1.ResumeMigrationRequest]) (*connect.Response[schemav1.ResumeMigrationResponse], error) {
+	m, err := h.operate(ctx, req.Msg, h.migrations.Resume)
+	if err != nil {
+		return nil, err
+	}
+	h.wake()
+	return connect.NewResponse(&schemav1.ResumeMigrationResponse{Migration: m}), nil
+}
+
+// CutOver gives the name to the new table.
+func (h *MigrationHandler) CutOver(ctx context.Context, req *connect.Request[schemav1.CutOverRequest]) (*connect.Response[schemav1.CutOverResponse], error) {
+	m, err := h.operate(ctx, req.Msg, h.migrations.CutOver)
+	if err != nil {
+		return nil, err
+	}
+	return connect.NewResponse(&schemav1.CutOverResponse{Migration: m}), nil
+}
+
+// Rollback gives the name back.
+func (h *MigrationHandler) Rollback(ctx context.Context, req *connect.Request[schemav1.RollbackRequest]) (*connect.Response[schemav1.RollbackResponse], error) {
+	m, err := h.operate(ctx, req.Msg, h.migrations.Rollback)
+	if err != nil {
+		return nil, err
+	}
+	return connect.NewResponse(&schemav1.RollbackResponse{Migration: m}), nil
+}
+
+// Finalize drops the old table.
+func (h *MigrationHandler) Finalize(ctx context.Context, req *connect.Request[schemav1.FinalizeRequest]) (*connect.Response[schemav1.FinalizeResponse], error) {
+	if !req.Msg.GetDropOldTable() {
+		return nil, fault.New(fault.Invalid, fault.InvalidArgument,
+			"finalizing drops the old table, and there is no way back: say so with drop_old_table").With("field", "drop_old_table")
+	}
+	m, err := h.operate(ctx, req.Msg, h.migrations.Finalize)
+	if err != nil {
+		return nil, err
+	}
+	return connect.NewResponse(&schemav1.FinalizeResponse{Migration: m}), nil
+}
+
+// AbortMigration gives one up.
+func (h *MigrationHandler) AbortMigration(ctx context.Context, req *connect.Request[schemav1.AbortMigrationRequest]) (*connect.Response[schemav1.AbortMigrationResponse], error) {
+	m, err := h.operate(ctx, req.Msg, h.migrations.Abort)
+	if err != nil {
+		return nil, err
+	}
+	return connect.NewResponse(&schemav1.AbortMigrationResponse{Migration: m}), nil
+}
+
+// operate does what an operator asked for, and gives the migration as it is
+// then.
+func (h *MigrationHandler) operate(ctx context.Context, req interface {
+	GetId() string
+	GetEtag() string
+}, do func(context.Context, migrate.ID, string) error,
+) (*schemav1.Migration, error) {
+	id, err := migrate.ParseID(req.GetId())
+	if err != nil {
+		return nil, err
+	}
+	if err := do(ctx, id, req.GetEtag()); err != nil {
+		return nil, err
+	}
+	m, err := h.migrations.Get(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	return toMigration(m), nil
+}

@@ -1,0 +1,38 @@
+package schema
+
+import (
+	"context"
+	"net/http"
+	"sync"
+
+	"go.uber.org/zap"
+
+	"github.com/rasterloom/rasterloom/gen/rasterloom/schema/v1/schemav1connect"
+	"github.com/rasterloom/rasterloom/internal/boot"
+	"github.com/rasterloom/rasterloom/internal/pgstore"
+	"github.com/rasterloom/rasterloom/internal/wire"
+	"github.com/rasterloom/rasterloom/services/schema/internal/catalog"
+	"github.com/rasterloom/rasterloom/services/schema/internal/rpc"
+	"github.com/rasterloom/rasterloom/services/schema/internal/worker"
+)
+
+// migrations builds the services of migrations and of coordinates and starts the
+// worker; stop ends it. What it was doing is rolled back, and another replica, or
+// the next start, goes on from there.
+func migrations(db *pgstore.Store, keeper *catalog.Keeper, cfg Config, deps boot.Deps) (handlers map[string]http.Handler, stop func()) {
+	log := deps.Log
+	if log == nil {
+		log = zap.NewNop()
+	}
+	m := db.Migrations()
+	w := worker.New(m, m, worker.Config{Lease: cfg.MigrationLease}, log.Named("migration"))
+	handlers = map[string]http.Handler{}
+	path, handler := schemav1connect.NewMigrationServiceHandler(rpc.NewMigrations(keeper, m, w.Wake), wire.Options()...)
+	handlers[path] = handler
+	path, handler = schemav1connect.NewCoordinateServiceHandler(rpc.NewCoordinates(keeper, m, w.Wake), wire.Options()...)
+	handlers[path] = handler
+	ctx, cancel := context.WithCancel(context.Background())
+	var working sync.WaitGroup
+	working.Go(func() { w.Run(ctx) })
+	return handlers, func() { cancel(); working.Wait() }
+}

@@ -1,0 +1,71 @@
+// Package schema is the front door of the schema service: what is stored, and
+// how. It is the only writer of the suite.
+package schema
+
+import (
+	"context"
+	"time"
+
+	"github.com/rasterloom/rasterloom/gen/rasterloom/schema/v1/schemav1connect"
+	"github.com/rasterloom/rasterloom/internal/boot"
+	"github.com/rasterloom/rasterloom/internal/layer"
+	"github.com/rasterloom/rasterloom/internal/pgstore"
+	"github.com/rasterloom/rasterloom/internal/wire"
+	"github.com/rasterloom/rasterloom/services/schema/internal/catalog"
+	"github.com/rasterloom/rasterloom/services/schema/internal/rpc"
+)
+
+// Config is what the schema service can be told.
+type Config struct {
+	DatabaseURL string `help:"PostgreSQL database that holds the layers, 14 or newer. Its schema rasterloom is created and migrated at start." env:"DATABASE_URL" required:"" placeholder:"URL"`
+	// MigrationLease is the worker's own default where it is zero.
+	MigrationLease time.Duration `help:"How long a migration is left alone when the replica that carries it out is silent." env:"RASTERLOOM_MIGRATION_LEASE" default:"15s"`
+}
+
+// New connects to the database, migrates the schema rasterloom and builds the
+// service. Errors: Invalid (the URL), Unavailable (the database), Denied (its
+// permissions).
+func New(ctx context.Context, cfg Config, deps boot.Deps) (*boot.Service, error) {
+	db, err := pgstore.Open(ctx, cfg.DatabaseURL, pgstore.Options{ApplicationName: "rasterloom schema"})
+	if err != nil {
+		return nil, err
+	}
+	if err := db.Migrate(ctx); err != nil {
+		db.Close()
+		return nil, err
+	}
+	keeper := catalog.New(store{db})
+	path, handler := schemav1connect.NewSchemaServiceHandler(rpc.New(keeper), wire.Options()...)
+	handlers, stop := migrations(db, keeper, cfg, deps)
+	handlers[path] = handler
+	return &boot.Service{
+		Name:     schemav1connect.SchemaServiceName,
+		Handlers: handlers,
+		Check:    db.Ping,
+		Close:    func() { stop(); db.Close() },
+	}, nil
+}
+
+// store is a pgstore.Store as the catalog wants it.
+type store struct{ *pgstore.Store }
+
+func (s store) Look(ctx context.Context) (catalog.Tx, error) { return transaction(s.Store.Look(ctx)) }
+func (s store) Change(ctx context.Context) (catalog.Tx, error) {
+	return transaction(s.Store.Change(ctx))
+}
+
+func (s store) Page(ctx context.Context, f catalog.Filter, after string, limit int) ([]layer.Record, error) {
+	return s.ListLayers(ctx, pgstore.LayerFilter(f), after, limit)
+}
+
+func (s store) Count(ctx context.Context, f catalog.Filter) (int64, error) {
+	return s.CountLayers(ctx, pgstore.LayerFilter(f))
+}
+
+// transaction keeps a nil pointer from becoming an interface that is not nil.
+func transaction(tx *pgstore.Tx, err error) (catalog.Tx, error) {
+	if err != nil {
+		return nil, err
+	}
+	return tx, nil
+}
