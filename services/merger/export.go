@@ -1,0 +1,44 @@
+package merger
+
+import (
+	"io"
+
+	"github.com/apache/arrow-go/v18/arrow/memory"
+	"go.uber.org/zap"
+
+	"github.com/rasterloom/rasterloom/services/merger/internal/columnar"
+	"github.com/rasterloom/rasterloom/services/merger/internal/export"
+	"github.com/rasterloom/rasterloom/services/merger/internal/merge"
+	"github.com/rasterloom/rasterloom/services/merger/internal/rpc"
+)
+
+// exports builds the queue of exports; none without a directory.
+func exports(cfg Config, log *zap.Logger, cells cellSource, planner *rpc.Planner, budget *merge.Budget, allocator memory.Allocator) (queue rpc.Exports, drain, stop func(), err error) {
+	nothing := func() {}
+	if cfg.ExportDir == "" {
+		return nil, nothing, nothing, nil
+	}
+	directory, err := export.OpenDirectory(cfg.ExportDir)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	if log == nil {
+		log = zap.NewNop()
+	}
+	encoder := parquetEncoder{columnar.Parquet{Allocator: allocator}}
+	q := export.NewQueue(export.NewWriter(directory, cells, planner, encoder, budget),
+		export.Limits{Running: cfg.Exports, Waiting: cfg.WaitingExports}, log.Named("export"))
+	return q, q.Drain, func() { q.Close(); directory.Close() }, nil
+}
+
+// parquetEncoder gives the room that writes files the room that encodes them.
+type parquetEncoder struct{ columnar.Parquet }
+
+// New implements export.Encoder.
+func (p parquetEncoder) New(w io.Writer, plan *merge.Plan) (export.Table, error) {
+	file, err := p.Parquet.New(w, plan)
+	if err != nil {
+		return nil, err
+	}
+	return file, nil
+}

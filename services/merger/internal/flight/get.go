@@ -1,0 +1,110 @@
+package flight
+
+import (
+	"context"
+	"errors"
+	"sync"
+
+	arrowflight "github.com/apache/arrow-go/v18/arrow/flight"
+	"google.golang.org/grpc"
+
+	"github.com/rasterloom/rasterloom/fault"
+	"github.com/rasterloom/rasterloom/services/merger/internal/columnar"
+	"github.com/rasterloom/rasterloom/services/merger/internal/merge"
+)
+
+// DoGet streams the rows of one endpoint. Nothing is sent before the first
+// batch is ready, but a sign of life where that takes long; an error after that
+// ends the stream with a status, and a stream that was not ended by an error
+// ends with a trailer.
+func (s *Server) DoGet(raw *arrowflight.Ticket, stream arrowflight.FlightService_DoGetServer) error {
+	t, err := s.signer.open(raw.GetTicket())
+	if err != nil {
+		return err
+	}
+	ctx, end, err := s.running.begin(stream.Context(), t.key())
+	if err != nil {
+		return err
+	}
+	defer end()
+	report := s.metrics.begin(stream.Context(), t)
+	err = s.stream(ctx, t, stream, report)
+	if cause := (*fault.Error)(nil); err != nil && errors.As(context.Cause(ctx), &cause) {
+		// Why the context ended says more than that it did.
+		err = cause
+	}
+	report.end(err)
+	return err
+}
+
+func (s *Server) stream(ctx context.Context, t ticket, stream grpc.ServerStream, report *report) error {
+	plan, canonical, err := s.planner.PlanCommand(ctx, t.Spec)
+	if f := fault.From(err); f != nil && f.Reason == fault.LayerNotFound {
+		return fault.New(fault.Conflict, fault.LayerChanged, "%s", f.Message).With("layer", f.Fields["layer"])
+	}
+	if err != nil {
+		return err
+	}
+	report.planned(plan)
+	if err := t.check(plan, canonical); err != nil {
+		return err
+	}
+	release, err := s.opts.Budget.Lease(ctx, plan.PeakMemory())
+	if err != nil {
+		return err
+	}
+	defer release()
+	defer report.leased(plan.PeakMemory())()
+
+	schema, err := columnar.SchemaOf(plan)
+	if err != nil {
+		return err
+	}
+	rows := merge.Rows{Start: t.Start, Stop: t.Stop}
+	table, closeAll, err := s.open(ctx, plan, rows, report)
+	if err != nil {
+		return err
+	}
+	defer closeAll()
+	report.opened()
+
+	w := newBatchWriter(stream, schema, plan, s.opts)
+	result, err := s.send(ctx, table, w)
+	report.woven(w.messages, result)
+	if err != nil {
+		return err
+	}
+	// Every cursor has come to its end and every count agrees; the layers have
+	// to be what they were, too.
+	if err := s.planner.CheckGenerations(ctx, plan); err != nil {
+		return err
+	}
+	return w.end(ctx, result)
+}
+
+// table makes the table of a range of rows, batch by batch.
+type table func(ctx context.Context, emit func(*merge.Batch) error) (merge.Result, error)
+
+// open starts to read what a merge needs.
+func (s *Server) open(ctx context.Context, plan *merge.Plan, rows merge.Rows, report *report) (table, func(), error) {
+	if plan.Legacy {
+		joined, closeJoin, err := s.cells.Join(ctx, plan.JoinRequest(rows))
+		return func(ctx context.Context, emit func(*merge.Batch) error) (merge.Result, error) {
+			return merge.Join(ctx, plan, rows, joined, emit)
+		}, closeJoin, err
+	}
+	sources, closeAll, err := s.cells.Open(ctx, plan.Requests(rows))
+	return func(ctx context.Context, emit func(*merge.Batch) error) (merge.Result, error) {
+		return merge.Weave(ctx, plan, rows, report.timed(sources), emit)
+	}, closeAll, err
+}
+
+// send sends a table, and signs of life meanwhile.
+func (s *Server) send(ctx context.Context, merged table, w *batchWriter) (merge.Result, error) {
+	beating, stop := context.WithCancel(ctx)
+	var beats sync.WaitGroup
+	beats.Go(func() { w.messages.beats(beating, s.opts.Stall/4, w.sign) })
+	defer beats.Wait()
+	defer stop()
+	return merged(ctx, func(b *merge.Batch) error { return w.write(ctx, b) })
+}

@@ -1,0 +1,127 @@
+package flight
+
+import (
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/rasterloom/rasterloom/fault"
+	"github.com/rasterloom/rasterloom/services/merger/internal/merge"
+)
+
+const (
+	ticketVersion = 1
+	// ticketLife is how long a ticket is good for.
+	ticketLife = 15 * time.Minute
+	// maxTicketBytes is far above what 256 layers need.
+	maxTicketBytes = 512 << 10
+)
+
+// ticket is what DoGet needs to know, so that any merger with the same key can
+// serve any endpoint.
+type ticket struct {
+	Version int    `json:"version"`
+	Key     string `json:"key"`
+	// Flight names the answer that the ticket came with; all its endpoints have
+	// the same.
+	Flight string `json:"flight"`
+	// Spec is the canonical request.
+	Spec []byte `json:"spec"`
+	// Start and Stop are the rows of the reference lattice.
+	Start int64 `json:"start"`
+	Stop  int64 `json:"stop"`
+	// Layers are the layers as they were planned with.
+	Layers  []ticketLayer `json:"layers"`
+	Expires int64         `json:"expires"` // Unix time in seconds
+}
+
+// key names the endpoint that the ticket is for.
+func (t ticket) key() endpointKey { return endpointKey{t.Flight, t.Start} }
+
+type ticketLayer struct {
+	Name       string `json:"name"`
+	Generation int64  `json:"generation"`
+}
+
+// signer makes tickets and knows its own: a ticket is HMAC-SHA256 over a JSON
+// text, followed by the text.
+type signer struct {
+	key   []byte
+	keyID string
+	now   func() time.Time
+}
+
+// newSigner takes a secret that all mergers of a deployment share. Without one
+// it makes its own, and its tickets end with the process.
+func newSigner(secret string) *signer {
+	if secret == "" {
+		secret = rand.Text() + rand.Text()
+	}
+	key := sha256.Sum256([]byte("rasterloom flight ticket\n" + secret))
+	id := sha256.Sum256(key[:])
+	return &signer{key: key[:], keyID: hex.EncodeToString(id[:4]), now: time.Now}
+}
+
+func (s *signer) sign(t ticket) ([]byte, error) {
+	t.Version, t.Key = ticketVersion, s.keyID
+	text, err := json.Marshal(t)
+	if err != nil {
+		return nil, fmt.Errorf("write a ticket: %w", err)
+	}
+	if len(text) > maxTicketBytes-sha256.Size {
+		return nil, fault.New(fault.Limit, fault.LimitExceeded, "the ticket of this merge takes %d bytes, and the limit is %d", len(text), maxTicketBytes).
+			With("bytes", len(text)).With("limit", maxTicketBytes)
+	}
+	return append(s.mac(text), text...), nil
+}
+
+// open checks a ticket and reads it. Everything but an expired one of our own
+// gets the same answer, so that nothing can be learnt by trying. Errors:
+// Invalid TICKET_INVALID, NotFound TICKET_EXPIRED.
+func (s *signer) open(raw []byte) (ticket, error) {
+	invalid := fault.New(fault.Invalid, fault.TicketInvalid, "the ticket is not one of this deployment: ask for the flight again").
+		With("field", "ticket")
+	if len(raw) <= sha256.Size || len(raw) > maxTicketBytes {
+		return ticket{}, invalid
+	}
+	mac, text := raw[:sha256.Size], raw[sha256.Size:]
+	if !hmac.Equal(mac, s.mac(text)) {
+		return ticket{}, invalid
+	}
+	var t ticket
+	if err := json.Unmarshal(text, &t); err != nil || t.Version != ticketVersion || t.Key != s.keyID {
+		return ticket{}, invalid
+	}
+	if expires := time.Unix(t.Expires, 0); s.now().After(expires) {
+		return ticket{}, fault.New(fault.NotFound, fault.TicketExpired, "the ticket expired at %s: ask for the flight again",
+			expires.UTC().Format(time.RFC3339)).With("expired", expires.UTC().Format(time.RFC3339))
+	}
+	return t, nil
+}
+
+func (s *signer) mac(text []byte) []byte {
+	h := hmac.New(sha256.New, s.key)
+	h.Write(text)
+	return h.Sum(nil)
+}
+
+// check fails when the plan is not the one that the ticket was made from.
+func (t ticket) check(plan *merge.Plan, canonical []byte) error {
+	for i, l := range t.Layers {
+		if i < len(plan.Threads) && plan.Threads[i].Layer.Name == l.Name && plan.Threads[i].Layer.Generation != l.Generation {
+			now := plan.Threads[i].Layer.Generation
+			return fault.New(fault.Conflict, fault.LayerChanged,
+				"layer %q changed since the ticket was made: its generation is %d, and was %d", l.Name, now, l.Generation).
+				With("layer", l.Name).With("generation", now).With("planned_generation", l.Generation)
+		}
+	}
+	within := t.Start >= plan.Window.RowStart && t.Start < t.Stop && t.Stop <= plan.Window.RowStop
+	if len(t.Layers) != len(plan.Threads) || string(t.Spec) != string(canonical) || !within {
+		return fault.New(fault.Conflict, fault.LayerChanged, "the merge is planned otherwise than when the ticket was made: ask for the flight again")
+	}
+	return nil
+}
