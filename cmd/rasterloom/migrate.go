@@ -1,0 +1,368 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"connectrpc.com/connect"
+	"google.golang.org/protobuf/encoding/protojson"
+
+	schemav1 "github.com/rasterloom/rasterloom/gen/rasterloom/schema/v1"
+	"github.com/rasterloom/rasterloom/gen/rasterloom/schema/v1/schemav1connect"
+	"github.com/rasterloom/rasterloom/internal/boot"
+	"github.com/rasterloom/rasterloom/internal/wire"
+)
+
+type migrateCommand struct {
+	Plan     planMigrationCommand  `cmd:"" help:"Say what storing a layer's coordinates would do and what stands in its way. Changes nothing."`
+	Start    startMigrationCommand `cmd:"" help:"Start a migration. It copies and verifies, then waits for cutover."`
+	List     listMigrationsCommand `cmd:"" help:"List migrations, the newest first."`
+	Show     showMigrationCommand  `cmd:"" help:"Show all that is known about one migration."`
+	Watch    watchCommand          `cmd:"" help:"Follow a migration until it waits for somebody, or is over."`
+	Pause    pauseCommand          `cmd:"" help:"Stop a migration where it is. Writes to the table are captured all the same."`
+	Resume   resumeCommand         `cmd:"" help:"Let a paused or failed migration go on."`
+	Cutover  cutOverCommand        `cmd:"" help:"Give the table's name to the new table. Takes milliseconds; can be undone."`
+	Rollback rollbackCommand       `cmd:"" help:"Give the name back to the old table, which has every write."`
+	Finalize finalizeCommand       `cmd:"" help:"Compare once more and drop the old table. There is no way back."`
+	Abort    abortCommand          `cmd:"" help:"Give a migration up before its cut-over. Nothing is left of it."`
+}
+
+func (c client) migrations() schemav1connect.MigrationServiceClient {
+	return schemav1connect.NewMigrationServiceClient(boot.NewHTTPClient(), c.url("schema"), wire.ClientOptions()...)
+}
+
+type planMigrationCommand struct {
+	client
+	Layer string `arg:"" help:"Name of the layer."`
+	Rate  int64  `help:"Copy at most so many rows a second." placeholder:"ROWS"`
+}
+
+// Run explains a migration.
+func (c planMigrationCommand) Run(ctx context.Context) error {
+	res, err := ask(ctx, c.client, "schema", c.migrations().PlanMigration, &schemav1.PlanMigrationRequest{
+		Spec: &schemav1.MigrationSpec{Layer: c.Layer, RowsPerSecondLimit: c.Rate},
+	})
+	if err != nil {
+		return err
+	}
+	if c.Output == "json" {
+		return printJSON(os.Stdout, res)
+	}
+	p, plan := newPainter(os.Stdout), res.GetPlan()
+	if len(plan.GetRefusals()) > 0 {
+		p.line(red, "Not possible", fmt.Sprintf(": layer %q cannot be migrated as it is.", c.Layer))
+		for _, r := range plan.GetRefusals() {
+			p.prose("  ", p.paint(bold, r.GetCode())+" "+r.GetMessage()+".")
+			if r.GetFix() != "" {
+				p.prose("    ", "To do: "+r.GetFix())
+			}
+		}
+		return nil
+	}
+	p.line(bold, c.Layer, fmt.Sprintf(": %s rows, %s with indexes", grouped(plan.GetRows()), size(plan.GetTableBytes())))
+	fmt.Fprintf(p, "  needs about %s of disk until it is finalized, makes about %s of write-ahead log, and takes about %v\n",
+		size(plan.GetDiskBytes()), size(plan.GetWalBytes()), plan.GetEstimate().AsDuration().Round(100*time.Millisecond))
+	for _, lock := range plan.GetLocks() {
+		p.prose("  ", "locks "+lock)
+	}
+	for _, d := range plan.GetDependents() {
+		fmt.Fprintf(p, "  carries %s %s\n", d.GetKind(), d.GetName())
+	}
+	fmt.Fprintf(p, "\nStart it with: rasterloom migrate start %s\n", c.Layer)
+	return nil
+}
+
+type startMigrationCommand struct {
+	client
+	Layer string `arg:"" help:"Name of the layer."`
+	Rate  int64  `help:"Copy at most so many rows a second." placeholder:"ROWS"`
+	Key   string `help:"Idempotency key: the same key never starts a second migration. Default: a new one." placeholder:"TEXT"`
+	Watch bool   `help:"Follow it."`
+}
+
+// Run starts a migration.
+func (c startMigrationCommand) Run(ctx context.Context) error {
+	key := c.Key
+	if key == "" {
+		key = "cli-" + rand.Text()
+	}
+	res, err := ask(ctx, c.client, "schema", c.migrations().StartMigration, &schemav1.StartMigrationRequest{
+		Spec: &schemav1.MigrationSpec{Layer: c.Layer, RowsPerSecondLimit: c.Rate}, IdempotencyKey: key,
+	})
+	if err != nil {
+		return err
+	}
+	if c.Watch {
+		return watchCommand{migrationArg: migrationArg{client: c.client, Migration: res.GetMigration().GetId()}}.Run(ctx)
+	}
+	return c.printMigration(res.GetMigration())
+}
+
+type listMigrationsCommand struct {
+	client
+	Layer string `arg:"" optional:"" help:"Only migrations of this layer."`
+}
+
+// Run lists migrations.
+func (c listMigrationsCommand) Run(ctx context.Context) error {
+	res, err := ask(ctx, c.client, "schema", c.migrations().ListMigrations, &schemav1.ListMigrationsRequest{Layer: c.Layer})
+	if err != nil {
+		return err
+	}
+	if c.Output == "json" {
+		return printJSON(os.Stdout, res)
+	}
+	p := newPainter(os.Stdout)
+	if len(res.GetMigrations()) == 0 {
+		fmt.Fprintln(p, "No migrations.")
+		return nil
+	}
+	rows := make([][]string, 0, len(res.GetMigrations()))
+	for _, m := range res.GetMigrations() {
+		rows = append(rows, []string{
+			p.paint(bold, m.GetId()), m.GetLayer(), p.state(m), grouped(m.GetRowsTotal()),
+			m.GetStateTime().AsTime().Local().Format(time.DateTime), p.next(m),
+		})
+	}
+	p.table([]string{"migration", "layer", "state", "rows|", "since", "next"}, rows)
+	return nil
+}
+
+// migrationArg names a migration, by its id or by its layer.
+type migrationArg struct {
+	client
+	Migration string `arg:"" help:"Id of the migration (m17), or name of its layer."`
+}
+
+// find gives the migration: of a layer, the newest.
+func (c migrationArg) find(ctx context.Context) (*schemav1.Migration, error) {
+	list, err := ask(ctx, c.client, "schema", c.migrations().ListMigrations, &schemav1.ListMigrationsRequest{Layer: c.Migration, Limit: 1})
+	if err != nil {
+		return nil, err
+	}
+	if len(list.GetMigrations()) > 0 {
+		return list.GetMigrations()[0], nil
+	}
+	res, err := ask(ctx, c.client, "schema", c.migrations().GetMigration, &schemav1.GetMigrationRequest{Id: c.Migration})
+	if err != nil {
+		return nil, err
+	}
+	return res.GetMigration(), nil
+}
+
+type showMigrationCommand struct{ migrationArg }
+
+// Run shows a migration.
+func (c showMigrationCommand) Run(ctx context.Context) error {
+	m, err := c.find(ctx)
+	if err != nil {
+		return err
+	}
+	return c.printMigration(m)
+}
+
+type watchCommand struct{ migrationArg }
+
+// Run follows a migration. On a terminal one line is drawn over and over; else a
+// line is printed for each state; with --output=json, one object a line.
+func (c watchCommand) Run(ctx context.Context) error {
+	m, err := c.find(ctx)
+	if err != nil {
+		return err
+	}
+	stream, err := c.migrations().WatchMigration(ctx, connect.NewRequest(&schemav1.WatchMigrationRequest{Id: m.GetId()}))
+	if err != nil {
+		return &askError{client: c.client, service: "schema", err: err}
+	}
+	defer stream.Close()
+	p := newPainter(os.Stdout)
+	var shown schemav1.MigrationState
+	for stream.Receive() {
+		news := stream.Msg()
+		switch {
+		case c.Output == "json":
+			line, err := protojson.MarshalOptions{EmitUnpopulated: true}.Marshal(news)
+			if err != nil {
+				return err
+			}
+			fmt.Fprintln(p, string(line))
+		case p.width > 0:
+			fmt.Fprint(p, "\r\x1b[K"+p.progress(news))
+		case news.GetMigration().GetState() != shown:
+			fmt.Fprintln(p, p.progress(news))
+		}
+		m, shown = news.GetMigration(), news.GetMigration().GetState()
+	}
+	if p.width > 0 && c.Output != "json" {
+		fmt.Fprintln(p)
+	}
+	if err := stream.Err(); err != nil {
+		return &askError{client: c.client, service: "schema", err: err}
+	}
+	if c.Output != "json" {
+		return c.printMigration(m)
+	}
+	return nil
+}
+
+// progress is one line: a bar while rows are copied, the state otherwise.
+func (p painter) progress(w *schemav1.WatchMigrationResponse) string {
+	m := w.GetMigration()
+	line := fmt.Sprintf("%s %s  %s", p.paint(bold, m.GetId()), m.GetLayer(), p.state(m))
+	if m.GetState() != schemav1.MigrationState_MIGRATION_STATE_BACKFILLING {
+		return line
+	}
+	const width = 24
+	full := int(m.GetFractionCopied() * width)
+	line += fmt.Sprintf("  %s%s %3.0f %%  %s of %s rows", p.paint(green, strings.Repeat("█", full)), p.paint(dim, strings.Repeat("░", width-full)),
+		100*m.GetFractionCopied(), grouped(m.GetRowsCopied()), grouped(m.GetRowsTotal()))
+	if w.GetRowsPerSecond() > 0 {
+		line += fmt.Sprintf("  %s rows/s", grouped(int64(w.GetRowsPerSecond())))
+	}
+	if left := w.GetRemaining(); left != nil {
+		line += fmt.Sprintf("  %v left", left.AsDuration().Round(time.Second))
+	}
+	return line
+}
+
+// operatorArg is what changes a migration needs.
+type operatorArg struct {
+	migrationArg
+	ETag string `name:"etag" help:"Do it only if the migration is still as it was when this etag was read. Default: as it is now." placeholder:"ETAG"`
+}
+
+// operate finds the migration, makes the call and prints what came of it.
+func operate[Req, Res any, Answer interface {
+	*Res
+	GetMigration() *schemav1.Migration
+}](ctx context.Context, c operatorArg,
+	call func(context.Context, *connect.Request[Req]) (*connect.Response[Res], error), request func(id, etag string) *Req,
+) error {
+	m, err := c.find(ctx)
+	if err != nil {
+		return err
+	}
+	etag := c.ETag
+	if etag == "" {
+		etag = m.GetEtag()
+	}
+	res, err := ask(ctx, c.client, "schema", call, request(m.GetId(), etag))
+	if err != nil {
+		return err
+	}
+	return c.printMigration(Answer(res).GetMigration())
+}
+
+type (
+	pauseCommand    struct{ operatorArg }
+	resumeCommand   struct{ operatorArg }
+	cutOverCommand  struct{ operatorArg }
+	rollbackCommand struct{ operatorArg }
+	abortCommand    struct{ operatorArg }
+	finalizeCommand struct {
+		operatorArg
+		DropOldTable bool `help:"Say that the old table is to be dropped." required:""`
+	}
+)
+
+// Run stops a migration where it is.
+func (c pauseCommand) Run(ctx context.Context) error {
+	return operate(ctx, c.operatorArg, c.migrations().PauseMigration, func(id, etag string) *schemav1.PauseMigrationRequest {
+		return &schemav1.PauseMigrationRequest{Id: id, Etag: etag}
+	})
+}
+
+// Run lets a migration go on.
+func (c resumeCommand) Run(ctx context.Context) error {
+	return operate(ctx, c.operatorArg, c.migrations().ResumeMigration, func(id, etag string) *schemav1.ResumeMigrationRequest {
+		return &schemav1.ResumeMigrationRequest{Id: id, Etag: etag}
+	})
+}
+
+// Run gives the name to the new table.
+func (c cutOverCommand) Run(ctx context.Context) error {
+	return operate(ctx, c.operatorArg, c.migrations().CutOver, func(id, etag string) *schemav1.CutOverRequest {
+		return &schemav1.CutOverRequest{Id: id, Etag: etag}
+	})
+}
+
+// Run gives the name back to the old table.
+func (c rollbackCommand) Run(ctx context.Context) error {
+	return operate(ctx, c.operatorArg, c.migrations().Rollback, func(id, etag string) *schemav1.RollbackRequest {
+		return &schemav1.RollbackRequest{Id: id, Etag: etag}
+	})
+}
+
+// Run drops the old table.
+func (c finalizeCommand) Run(ctx context.Context) error {
+	return operate(ctx, c.operatorArg, c.migrations().Finalize, func(id, etag string) *schemav1.FinalizeRequest {
+		return &schemav1.FinalizeRequest{Id: id, Etag: etag, DropOldTable: c.DropOldTable}
+	})
+}
+
+// Run gives a migration up.
+func (c abortCommand) Run(ctx context.Context) error {
+	return operate(ctx, c.operatorArg, c.migrations().AbortMigration, func(id, etag string) *schemav1.AbortMigrationRequest {
+		return &schemav1.AbortMigrationRequest{Id: id, Etag: etag}
+	})
+}
+
+// printMigration prints a migration as asked for.
+func (c client) printMigration(m *schemav1.Migration) error {
+	if c.Output == "json" {
+		return printJSON(os.Stdout, m)
+	}
+	p := newPainter(os.Stdout)
+	p.line(bold, m.GetId(), fmt.Sprintf(" of layer %s: %s since %s", m.GetLayer(), p.state(m), m.GetStateTime().AsTime().Local().Format(time.DateTime)))
+	if f := m.GetFailure(); f != nil {
+		p.prose("  ", p.paint(red, f.GetReason())+" "+f.GetMessage())
+	}
+	if v := m.GetVerification(); v != nil {
+		verdict := p.paint(green, "equal, every bit")
+		if v.GetOldHash() != v.GetNewHash() || v.GetOldRows() != v.GetNewRows() || v.GetWrongCoordinates() > 0 {
+			verdict = p.paint(red, "different")
+		}
+		fmt.Fprintf(p, "  compared %s and %s rows in %v: %s; %s coordinates wrong\n", grouped(v.GetOldRows()), grouped(v.GetNewRows()),
+			v.GetElapsed().AsDuration().Round(time.Millisecond), verdict, grouped(v.GetWrongCoordinates()))
+		for _, d := range v.GetDiffering() {
+			fmt.Fprintf(p, "    row %d, col %d: %s\n", d.GetRow(), d.GetCol(), d.GetDifference())
+		}
+	}
+	if next := p.next(m); next != "" {
+		fmt.Fprintf(p, "  next: %s\n", next)
+	}
+	return nil
+}
+
+func (p painter) state(m *schemav1.Migration) string {
+	state := strings.ToLower(strings.ReplaceAll(enumName(m.GetState(), "MIGRATION_STATE_"), "_", " "))
+	switch m.GetCondition() {
+	case schemav1.MigrationCondition_MIGRATION_CONDITION_FAILED:
+		return p.paint(red, state+", failed")
+	case schemav1.MigrationCondition_MIGRATION_CONDITION_PAUSED:
+		return p.paint(yellow, state+", paused")
+	default:
+		return p.paint(cyan, state)
+	}
+}
+
+// next says what an operator can do.
+func (p painter) next(m *schemav1.Migration) string {
+	switch {
+	case m.GetCondition() == schemav1.MigrationCondition_MIGRATION_CONDITION_FAILED,
+		m.GetCondition() == schemav1.MigrationCondition_MIGRATION_CONDITION_PAUSED:
+		return "resume or abort"
+	case m.GetState() == schemav1.MigrationState_MIGRATION_STATE_VERIFIED:
+		return "cutover or abort"
+	case m.GetState() == schemav1.MigrationState_MIGRATION_STATE_CUT_OVER:
+		return "finalize or rollback"
+	case m.GetState() < schemav1.MigrationState_MIGRATION_STATE_VERIFIED:
+		return "watch"
+	default:
+		return ""
+	}
+}
