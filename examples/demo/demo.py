@@ -1,0 +1,228 @@
+"""The main job of Rasterloom on real rasters, in half a minute.
+
+Starts the suite (or uses the one at RASTERLOOM_URL), stores 32 real rasters the
+way old code left them, adopts them, and weaves three tables, each compared
+with numpy. Output: demo-output/.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import psycopg
+import pyarrow as pa
+import pyarrow.parquet as pq
+import rasterloom as rl
+import rasters
+from gallery import gallery
+from load import NotOurs, load
+from picture import Field, before_and_after
+from rich.console import Console
+from rich.markup import escape
+from suite import ROOT, Suite, SuiteError, running_suite
+
+OUTPUT = ROOT / "demo-output"
+Rasters = dict[str, np.ma.MaskedArray]
+SST = ("coads_sst_jan", "oisst_19811231")
+
+console = Console(highlight=False)
+
+
+def main() -> int:
+    """Tell the story; the exit code is 0 only when every comparison held."""
+    OUTPUT.mkdir(exist_ok=True)
+    began = time.monotonic()
+    try:
+        if "RASTERLOOM_URL" not in os.environ:
+            console.print("[dim]starting PostgreSQL, aligner, schema and merger; the first time takes longer[/]")
+        with running_suite(OUTPUT / "rasterloom.log") as suite:
+            differing = story(suite)
+    except (SuiteError, NotOurs) as error:
+        console.print(f"[bold red]The demo cannot go on:[/] {escape(str(error))}", soft_wrap=True)
+        return 1
+    except rl.RasterloomError as error:
+        console.print(f"[bold red]{error.reason or error.code}:[/] {escape(error.message)}", soft_wrap=True)
+        return 1
+    except KeyboardInterrupt:
+        console.print("stopped")
+        return 130
+    ending(differing, time.monotonic() - began)
+    return 1 if differing else 0
+
+
+def story(suite: Suite) -> int:
+    """Load, adopt, align, merge, compare; returns the number of cells that differ from numpy."""
+    with rl.connect(suite.url) as loom:
+        heading("What years of use left in the database")
+        store(suite)
+        adoption = loom.adopt()
+        say(f"Rasterloom adopted the catalog and changed nothing of it: {escape(str(adoption))}.")
+        print_block(str(loom.layers()))
+
+        heading("1. Two sea surface temperatures, half a cell apart")
+        print_block(str(loom.align(SST)))
+        sst, differing = weave(loom.merge(SST), OUTPUT / "sst.parquet", expected_sst)
+
+        heading("2. Twenty-four layers of North Carolina, stored in three formats")
+        months = [f"nc_{variable}_{month:02d}" for variable in ("pr", "tas") for month in rasters.MONTHS]
+        carolina, more = weave(loom.merge(months), OUTPUT / "north_carolina.parquet", expected_north_carolina)
+        differing += more
+
+        heading("3. Six Landsat bands, as the bytes they once were")
+        bands = [f"olinda-l7-b{band}" for band in rasters.BANDS]
+        olinda, more = weave(loom.merge(bands, types="declared"), OUTPUT / "olinda.parquet", expected_olinda)
+        differing += more
+
+        with console.status("painting"):
+            paint(loom.align(SST).relation(SST[1]), sst, carolina, olinda)
+    return differing
+
+
+def store(suite: Suite) -> None:
+    """Put the rasters into the database, unless they are there."""
+    if not suite.database_url:
+        say("RASTERLOOM_URL is set and DATABASE_URL is not: taking the layers that are there.")
+        return
+    began = time.monotonic()
+    with console.status("storing the rasters"):
+        try:
+            count = load(suite.database_url)
+        except psycopg.Error as error:
+            raise SuiteError(f"the rasters cannot be stored: {str(error).strip()}") from error
+    if count:
+        say(f"32 real rasters are now {count:,} pixel rows in 32 tables, in the formats of three generations of code "
+            f"({time.monotonic() - began:.1f} s).")  # fmt: skip
+    else:
+        say("32 real rasters are there from an earlier run, as pixel rows in the formats of three generations of code.")
+
+
+def weave(merge: rl.Merge, path: Path, expected: Callable[[rl.Lattice], Rasters]) -> tuple[dict[str, Field], int]:
+    """Merge into a Parquet file, read that file back and compare it with numpy."""
+    began = time.monotonic()
+    merge.to_parquet(path, overwrite=True)
+    seconds = time.monotonic() - began
+    table = pq.read_table(path)
+    columns = len(table.column_names)
+    say(
+        f"[bold]{path.relative_to(ROOT)}[/]: {table.num_rows:,} rows, {columns} columns, "
+        f"{path.stat().st_size / 1024:,.0f} KiB, in {seconds:.2f} s."
+    )
+    lattice = rl.Lattice.of(table.schema)
+    differing = compare(table, lattice, expected(lattice))
+    verdict = "[bold green]0 cells differ[/]" if not differing else f"[bold red]{differing:,} cells differ[/]"
+    say(f"Checked against numpy on the source rasters: {verdict}.")
+    arrays = rl.to_numpy(table)
+    return {name: Field(lattice.x, lattice.y, values) for name, values in arrays.items()}, differing
+
+
+def compare(table: pa.Table, lattice: rl.Lattice, expected: Rasters) -> int:
+    """Count cells of the table that are not what numpy says: value, type, validity, place or order."""
+    actual = rl.to_numpy(table)
+    if list(actual) != list(expected):
+        raise SuiteError(f"the table has the columns {list(actual)}, and should have {list(expected)}")
+    differing = 0
+    any_value = np.zeros(lattice.window.shape, bool)
+    for name, should in expected.items():
+        valid, is_valid = ~np.ma.getmaskarray(should), ~np.ma.getmaskarray(actual[name])
+        differing += int(np.count_nonzero(valid != is_valid))
+        both = valid & is_valid
+        # Equal bits, not equal numbers: -0.0 is not 0.0.
+        left = np.ascontiguousarray(should.data[both].astype(actual[name].dtype)).view(np.uint8)
+        right = np.ascontiguousarray(actual[name].data[both]).view(np.uint8)
+        width = actual[name].dtype.itemsize
+        differing += int(np.count_nonzero((left != right).reshape(-1, width).any(axis=1)))
+        any_value |= valid
+    positions = lattice.positions(table)
+    if not np.array_equal(positions, np.flatnonzero(any_value)):
+        differing += max(1, abs(len(positions) - int(any_value.sum())))
+    return differing
+
+
+def expected_sst(lattice: rl.Lattice) -> Rasters:
+    """Place both on the lattice of COADS, OISST one degree to the east, around the globe where need be."""
+    coads, oisst = rasters.coads(), rasters.oisst()
+    lattice_x, lattice_y = lattice.x, lattice.y
+    out: Rasters = {}
+    for raster, shift in ((coads, 0.0), (oisst, 1.0)):
+        placed = np.ma.masked_all(lattice.window.shape, raster.values.dtype)
+        cols = ((raster.x + shift - (lattice_x[0] - 1)) % 360 / 2).astype(int)
+        rows = np.searchsorted(-lattice_y, -raster.y)
+        placed[np.ix_(rows, cols)] = raster.values
+        out[raster.name] = placed
+    return out
+
+
+def expected_north_carolina(_: rl.Lattice) -> Rasters:
+    """Take the rasters as they are: one lattice."""
+    layers = [*rasters.north_carolina("pr", ""), *rasters.north_carolina("tas", "")]
+    return {raster.name: raster.values for raster in layers}
+
+
+def expected_olinda(_: rl.Lattice) -> Rasters:
+    """Take the rasters as they are: one lattice."""
+    return {raster.name: raster.values for raster in rasters.landsat()}
+
+
+def paint(shift: rl.Relation, sst: dict[str, Field], carolina: dict[str, Field], olinda: dict[str, Field]) -> None:
+    """Draw both pictures."""
+    before_and_after(
+        OUTPUT / "before-and-after.png",
+        stored=(Field.of(rasters.coads()), Field.of(rasters.oisst())),
+        woven=(sst[SST[0]], sst[SST[1]]),
+        names=("COADS", "OISST"),
+        shift=shift.shift,
+        position_error=max(shift.position_error),
+    )
+    gallery(OUTPUT / "gallery.png", carolina, olinda)
+
+
+def ending(differing: int, seconds: float) -> None:
+    """Say what there is to see, and what to try next."""
+    heading("Look")
+    for name, what in (
+        ("before-and-after.png", "both temperatures on their own lattices, and on one"),
+        ("gallery.png", "the columns of the other two tables"),
+        ("sst.parquet", "x, y, coads_sst_jan, oisst_19811231"),
+        ("north_carolina.parquet", "x, y and 24 months"),
+        ("olinda.parquet", "x, y and six bands"),
+    ):
+        console.print(f"  demo-output/[bold]{name:<24}[/]{what}", soft_wrap=True)
+    heading("Try")
+    console.print(
+        "  .bin/rasterloom up                         the suite, until Ctrl-C; it has these layers\n"
+        "  .bin/rasterloom align coads_sst_jan oisst_19811231\n"
+        "  .venv/bin/python                           then:\n"
+        "    >>> import rasterloom as rl\n"
+        "    >>> loom = rl.connect()\n"
+        "    >>> loom.merge(['coads_sst_jan', 'oisst_19811231'], rows='all').to_pandas().corr()",
+        soft_wrap=True,
+    )
+    if differing:
+        console.print(f"\n[bold red]{differing:,} cells differ from numpy: this is a bug.[/]")
+    console.print(f"\n[dim]{seconds:.0f} s in all[/]")
+
+
+def heading(text: str) -> None:
+    """Start a part of the story."""
+    console.print(f"\n[bold cyan]{text}[/]")
+
+
+def say(text: str) -> None:
+    """Print a sentence, wrapped to the terminal."""
+    console.print(text)
+
+
+def print_block(text: str) -> None:
+    """Print a table as it is."""
+    console.print()
+    console.print(text, markup=False, soft_wrap=True)
+    console.print()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

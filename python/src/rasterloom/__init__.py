@@ -1,0 +1,86 @@
+"""Raster layers that live in PostgreSQL, woven into one aligned Arrow table.
+
+>>> import rasterloom as rl
+>>> loom = rl.connect()
+>>> table = loom.merge(["coads_sst_jan", "oisst_19811231"]).to_arrow()
+>>> table.column_names
+['x', 'y', 'coads_sst_jan', 'oisst_19811231']
+"""
+
+from rasterloom.alignment import AlignmentReport, Issue
+from rasterloom.check import CheckList, CoordinateCheck, CoordinateError, LayerCheck
+from rasterloom.client import Adoption, Loom, connect
+from rasterloom.errors import (
+    Aborted,
+    AlreadyExists,
+    Cancelled,
+    DataLoss,
+    DeadlineExceeded,
+    FailedPrecondition,
+    IncompleteStream,
+    Internal,
+    InvalidArgument,
+    NotFound,
+    OutOfRange,
+    PermissionDenied,
+    RasterloomError,
+    ResourceExhausted,
+    Unauthenticated,
+    Unavailable,
+    Unimplemented,
+)
+from rasterloom.export import Export, ExportPart, ExportStatus
+from rasterloom.grid import Bounds, Grid, Relation, Vector, Verdict, Window
+from rasterloom.lattice import Lattice, to_numpy, to_xarray
+from rasterloom.layers import Layer, LayerList, Problem
+from rasterloom.merge import Merge
+from rasterloom.plan import Plan, PlannedLayer
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Aborted",
+    "Adoption",
+    "AlignmentReport",
+    "AlreadyExists",
+    "Bounds",
+    "Cancelled",
+    "CheckList",
+    "CoordinateCheck",
+    "CoordinateError",
+    "DataLoss",
+    "DeadlineExceeded",
+    "Export",
+    "ExportPart",
+    "ExportStatus",
+    "FailedPrecondition",
+    "Grid",
+    "IncompleteStream",
+    "Internal",
+    "InvalidArgument",
+    "Issue",
+    "Lattice",
+    "Layer",
+    "LayerCheck",
+    "LayerList",
+    "Loom",
+    "Merge",
+    "NotFound",
+    "OutOfRange",
+    "PermissionDenied",
+    "Plan",
+    "PlannedLayer",
+    "Problem",
+    "RasterloomError",
+    "Relation",
+    "ResourceExhausted",
+    "Unauthenticated",
+    "Unavailable",
+    "Unimplemented",
+    "Vector",
+    "Verdict",
+    "Window",
+    "connect",
+    "to_numpy",
+    "to_xarray",
+]

@@ -1,0 +1,86 @@
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from google.protobuf import descriptor as _descriptor
+from typing import ClassVar as _ClassVar
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class Reason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    REASON_UNSPECIFIED: _ClassVar[Reason]
+    REASON_INVALID_ARGUMENT: _ClassVar[Reason]
+    REASON_INVALID_GRID: _ClassVar[Reason]
+    REASON_LAYER_NOT_FOUND: _ClassVar[Reason]
+    REASON_LAYER_UNREADABLE: _ClassVar[Reason]
+    REASON_LAYER_REPEATED: _ClassVar[Reason]
+    REASON_COLUMN_REPEATED: _ClassVar[Reason]
+    REASON_LAYER_AMBIGUOUS: _ClassVar[Reason]
+    REASON_CRS_MISMATCH: _ClassVar[Reason]
+    REASON_DISJOINT: _ClassVar[Reason]
+    REASON_RESIDUAL_TOO_LARGE: _ClassVar[Reason]
+    REASON_LIMIT_EXCEEDED: _ClassVar[Reason]
+    REASON_DUPLICATE_CELL: _ClassVar[Reason]
+    REASON_CELL_OFF_GRID: _ClassVar[Reason]
+    REASON_NARROWING_LOSS: _ClassVar[Reason]
+    REASON_LAYER_CHANGED: _ClassVar[Reason]
+    REASON_TICKET_INVALID: _ClassVar[Reason]
+    REASON_TICKET_EXPIRED: _ClassVar[Reason]
+    REASON_CATALOG_NOT_FOUND: _ClassVar[Reason]
+    REASON_DATABASE_UNAVAILABLE: _ClassVar[Reason]
+    REASON_SERVICE_UNAVAILABLE: _ClassVar[Reason]
+    REASON_DATABASE_PERMISSION: _ClassVar[Reason]
+    REASON_DATA_CORRUPT: _ClassVar[Reason]
+    REASON_UNSUPPORTED: _ClassVar[Reason]
+    REASON_DRAINING: _ClassVar[Reason]
+    REASON_INTERNAL: _ClassVar[Reason]
+    REASON_MIGRATION_NOT_FOUND: _ClassVar[Reason]
+    REASON_MIGRATION_EXISTS: _ClassVar[Reason]
+    REASON_MIGRATION_STATE: _ClassVar[Reason]
+    REASON_MIGRATION_CHANGED: _ClassVar[Reason]
+    REASON_MIGRATION_REFUSED: _ClassVar[Reason]
+    REASON_TABLE_BUSY: _ClassVar[Reason]
+    REASON_EXPORT_NOT_FOUND: _ClassVar[Reason]
+    REASON_EXPORT_EXISTS: _ClassVar[Reason]
+    REASON_EXPORT_STATE: _ClassVar[Reason]
+    REASON_DISK_FULL: _ClassVar[Reason]
+    REASON_LAYER_EXISTS: _ClassVar[Reason]
+    REASON_TABLE_NOT_FOUND: _ClassVar[Reason]
+    REASON_FLIGHT_CANCELLED: _ClassVar[Reason]
+REASON_UNSPECIFIED: Reason
+REASON_INVALID_ARGUMENT: Reason
+REASON_INVALID_GRID: Reason
+REASON_LAYER_NOT_FOUND: Reason
+REASON_LAYER_UNREADABLE: Reason
+REASON_LAYER_REPEATED: Reason
+REASON_COLUMN_REPEATED: Reason
+REASON_LAYER_AMBIGUOUS: Reason
+REASON_CRS_MISMATCH: Reason
+REASON_DISJOINT: Reason
+REASON_RESIDUAL_TOO_LARGE: Reason
+REASON_LIMIT_EXCEEDED: Reason
+REASON_DUPLICATE_CELL: Reason
+REASON_CELL_OFF_GRID: Reason
+REASON_NARROWING_LOSS: Reason
+REASON_LAYER_CHANGED: Reason
+REASON_TICKET_INVALID: Reason
+REASON_TICKET_EXPIRED: Reason
+REASON_CATALOG_NOT_FOUND: Reason
+REASON_DATABASE_UNAVAILABLE: Reason
+REASON_SERVICE_UNAVAILABLE: Reason
+REASON_DATABASE_PERMISSION: Reason
+REASON_DATA_CORRUPT: Reason
+REASON_UNSUPPORTED: Reason
+REASON_DRAINING: Reason
+REASON_INTERNAL: Reason
+REASON_MIGRATION_NOT_FOUND: Reason
+REASON_MIGRATION_EXISTS: Reason
+REASON_MIGRATION_STATE: Reason
+REASON_MIGRATION_CHANGED: Reason
+REASON_MIGRATION_REFUSED: Reason
+REASON_TABLE_BUSY: Reason
+REASON_EXPORT_NOT_FOUND: Reason
+REASON_EXPORT_EXISTS: Reason
+REASON_EXPORT_STATE: Reason
+REASON_DISK_FULL: Reason
+REASON_LAYER_EXISTS: Reason
+REASON_TABLE_NOT_FOUND: Reason
+REASON_FLIGHT_CANCELLED: Reason

@@ -1,0 +1,262 @@
+"""What can go wrong, as exceptions a program can act on.
+
+Every exception of the client is a :class:`RasterloomError` with a stable
+``reason`` (``LAYER_NOT_FOUND``, ``RESIDUAL_TOO_LARGE`` …) and ``fields`` with
+the names, measured values and limits. The class follows the status code, the
+same for RPCs and for Arrow Flight streams. Never read the message in a program.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+import grpc
+from google.protobuf.message import DecodeError
+from google.rpc import error_details_pb2, status_pb2  # pyright: ignore[reportMissingTypeStubs]
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = [
+    "Aborted",
+    "AlreadyExists",
+    "Cancelled",
+    "DataLoss",
+    "DeadlineExceeded",
+    "FailedPrecondition",
+    "IncompleteStream",
+    "Internal",
+    "InvalidArgument",
+    "NotFound",
+    "OutOfRange",
+    "PermissionDenied",
+    "RasterloomError",
+    "ResourceExhausted",
+    "Unauthenticated",
+    "Unavailable",
+    "Unimplemented",
+]
+
+DOMAIN = "rasterloom.dev"
+STATUS_DETAILS = "grpc-status-details-bin"
+
+
+class RasterloomError(Exception):
+    """Any error that the client raises.
+
+    Attributes
+    ----------
+    message : str
+        One sentence for people.
+    reason : str
+        The problem for programs, in UPPER_SNAKE: one of the server's
+        (``rasterloom.fault.v1.Reason``), or ``SERVER_UNREACHABLE``,
+        ``INCOMPLETE_STREAM``, ``FILE_EXISTS`` from the client itself.
+    fields : dict of str to str
+        The names, measured values and limits of the message.
+    code : str
+        The status code, such as ``"not_found"``.
+
+    Examples
+    --------
+    >>> try:
+    ...     loom.layer("coads_sst_jam")
+    ... except rl.NotFound as error:
+    ...     print(error.reason, error.fields["layer"])
+    LAYER_NOT_FOUND coads_sst_jam
+    """
+
+    code = "unknown"
+
+    def __init__(self, message: str, *, reason: str = "", fields: Mapping[str, str] | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.reason = reason
+        self.fields = dict(fields or {})
+
+    def __str__(self) -> str:
+        return self.message
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # Keyword arguments do not survive the default pickling, and workers of
+        # Dask or multiprocessing send exceptions home pickled.
+        return _restore, (type(self), self.message, self.reason, self.fields)
+
+
+def _restore(kind: type[RasterloomError], message: str, reason: str, fields: dict[str, str]) -> RasterloomError:
+    return kind(message, reason=reason, fields=fields)
+
+
+class InvalidArgument(RasterloomError, ValueError):
+    """The request can never work: a bad value, a layer twice, no layer."""
+
+    code = "invalid_argument"
+
+
+class NotFound(RasterloomError, LookupError):
+    """Something named in the request is not there."""
+
+    code = "not_found"
+
+
+class AlreadyExists(RasterloomError):
+    """Something that should be made is there already."""
+
+    code = "already_exists"
+
+
+class FailedPrecondition(RasterloomError):
+    """The request does not fit the state of things, such as layers half a pixel apart."""
+
+    code = "failed_precondition"
+
+
+class OutOfRange(RasterloomError):
+    """Nothing lies where the request looks."""
+
+    code = "out_of_range"
+
+
+class ResourceExhausted(RasterloomError):
+    """A limit was met; ``fields`` has what was asked and what is allowed."""
+
+    code = "resource_exhausted"
+
+
+class Aborted(RasterloomError):
+    """Somebody else was faster, or a layer changed meanwhile; try again."""
+
+    code = "aborted"
+
+
+class Unavailable(RasterloomError, ConnectionError):
+    """A server, or the database behind it, cannot be reached now."""
+
+    code = "unavailable"
+
+
+class Unauthenticated(RasterloomError):
+    """The server does not know who asks."""
+
+    code = "unauthenticated"
+
+
+class PermissionDenied(RasterloomError, PermissionError):
+    """The server knows who asks, and refuses."""
+
+    code = "permission_denied"
+
+
+class Unimplemented(RasterloomError):
+    """The server cannot do this; it may be older than the client."""
+
+    code = "unimplemented"
+
+
+class DeadlineExceeded(RasterloomError, TimeoutError):
+    """The answer did not come in time."""
+
+    code = "deadline_exceeded"
+
+
+class Cancelled(RasterloomError):
+    """The call was cancelled."""
+
+    code = "cancelled"
+
+
+class Internal(RasterloomError):
+    """A bug in the server, whose log has it."""
+
+    code = "internal"
+
+
+class DataLoss(RasterloomError):
+    """Stored or sent data disagree with themselves."""
+
+    code = "data_loss"
+
+
+class IncompleteStream(DataLoss):
+    """A stream of record batches ended early, or is not what was sent.
+
+    The rows that came are never handed out as if they were all: what was
+    written of a Parquet file is removed.
+    """
+
+
+_BY_CODE: dict[int, type[RasterloomError]] = {
+    1: Cancelled,
+    3: InvalidArgument,
+    4: DeadlineExceeded,
+    5: NotFound,
+    6: AlreadyExists,
+    7: PermissionDenied,
+    8: ResourceExhausted,
+    9: FailedPrecondition,
+    10: Aborted,
+    11: OutOfRange,
+    12: Unimplemented,
+    13: Internal,
+    14: Unavailable,
+    15: DataLoss,
+    16: Unauthenticated,
+}
+
+
+def of_code(code: str, message: str, *, reason: str, fields: Mapping[str, str]) -> RasterloomError:
+    """Give the exception of a status code, such as ``"not_found"``, that came as data."""
+    kinds = {kind.code: kind for kind in _BY_CODE.values()}
+    return kinds.get(code, RasterloomError)(message, reason=reason, fields=fields)
+
+
+def unreachable(url: str, problem: str = "") -> Unavailable:
+    """Say that nothing answers at ``url``."""
+    return Unavailable(
+        f"no Rasterloom server answers at {url}: start one with `rasterloom up`, "
+        "or name another by rl.connect(url=…) or the environment variable RASTERLOOM_URL",
+        reason="SERVER_UNREACHABLE",
+        fields={"url": url} | ({"problem": problem} if problem else {}),
+    )
+
+
+def from_status(details: bytes) -> RasterloomError | None:
+    """Read an error from a serialized ``google.rpc.Status``.
+
+    None when the bytes are not a status. This is the one place that decides
+    classes, for gRPC and Flight alike.
+    """
+    try:
+        status = status_pb2.Status.FromString(details)
+    except DecodeError:
+        return None
+    if status.code not in _BY_CODE:
+        return None
+    reason, fields = "", dict[str, str]()
+    for detail in status.details:
+        info = error_details_pb2.ErrorInfo()
+        if detail.Unpack(info) and info.domain == DOMAIN:
+            reason, fields = info.reason, dict(info.metadata)
+    return _BY_CODE[status.code](status.message, reason=reason, fields=fields)
+
+
+def from_rpc(error: grpc.RpcError, url: str) -> RasterloomError:
+    """Turn the error of a gRPC call to ``url`` into ours."""
+    if not isinstance(error, grpc.Call):
+        return RasterloomError(str(error))
+    metadata = cast("tuple[tuple[str, str | bytes], ...]", error.trailing_metadata() or ())
+    for key, value in metadata:
+        if key == STATUS_DETAILS and isinstance(value, bytes) and (ours := from_status(value)) is not None:
+            return ours
+    number: int = error.code().value[0]
+    text = error.details() or ""
+    if number == grpc.StatusCode.UNAVAILABLE.value[0]:
+        return unreachable(url, text)
+    if number == grpc.StatusCode.DEADLINE_EXCEEDED.value[0]:
+        return DeadlineExceeded(f"{url} did not answer in time", fields={"url": url})
+    if number == grpc.StatusCode.UNIMPLEMENTED.value[0]:
+        return Unimplemented(
+            f"{url} does not offer this call: it is not a Rasterloom server, or an older one",
+            fields={"url": url, "problem": text},
+        )
+    return _BY_CODE.get(number, RasterloomError)(text or f"the call to {url} failed", fields={"url": url})

@@ -1,0 +1,230 @@
+"""Layers: what the catalog knows about each stored raster."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, overload
+
+from rasterloom._gen.grid.v1 import grid_pb2
+from rasterloom._gen.layer.v1 import layer_pb2
+from rasterloom._render import crs_name, html_table, number, text_table
+from rasterloom.grid import Grid
+
+if TYPE_CHECKING:
+    import datetime
+
+__all__ = ["Layer", "LayerList", "Problem"]
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing found about a layer.
+
+    Attributes
+    ----------
+    code : str
+        UPPER_SNAKE, stable.
+    severity : str
+        ``INFO``, ``WARNING`` or ``CRITICAL``.
+    message : str
+        One sentence with names and numbers.
+    fields : dict of str to str
+        The names and numbers of the sentence.
+    fix : str
+        What to do about it; may be empty.
+    """
+
+    code: str
+    severity: str
+    message: str
+    fields: dict[str, str] = field(default_factory=dict[str, str])
+    fix: str = ""
+
+    @classmethod
+    def from_proto(cls, message: layer_pb2.Problem) -> Problem:
+        """Read a problem of the contract."""
+        return cls(
+            code=message.code,
+            severity=severity_name(message.severity),
+            message=message.message,
+            fields=dict(message.fields),
+            fix=message.fix,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """A dataset: one band on one grid.
+
+    Attributes
+    ----------
+    name, band : str
+        Name in the catalog, and of the band in its source.
+    grid : Grid or None
+        From the catalogued bounds and shape; None where they give no grid.
+    format : str
+        How the cells are stored: ``LEGACY``, ``COORDINATE``, ``WINDOWED``,
+        ``TILED``, ``PARTIAL`` or ``INVALID``.
+    table : str
+        Where, as ``schema.name``; empty if nowhere.
+    declared_type, stored_type : str
+        numpy type of the source raster as catalogued, and of the stored values.
+    nodata : float or None
+        Value that means "no data", besides NULL, NaN and absence.
+    registration : str
+        Which point of a cell the stored coordinates name: ``CENTER``,
+        ``UPPER_LEFT`` or ``UNSPECIFIED``.
+    south_up : bool
+        Whether stored rows run from south to north.
+    has_indices, has_coordinates, has_key : bool
+        Whether row_idx and col_idx are stored, whether x_coord and y_coord
+        are, and whether a key forbids storing a cell twice.
+    generation : int
+        Counts changes of layout or content, from 1.
+    estimated_rows : int
+        Number of stored rows by the database's statistics; -1 if unknown.
+    problems : tuple of Problem
+        What was found about the layer.
+    update_time : datetime.datetime or None
+        When something about it last changed.
+    """
+
+    name: str
+    band: str
+    grid: Grid | None
+    format: str
+    table: str
+    declared_type: str
+    stored_type: str
+    nodata: float | None
+    registration: str
+    south_up: bool
+    has_indices: bool
+    has_coordinates: bool
+    has_key: bool
+    generation: int
+    estimated_rows: int
+    problems: tuple[Problem, ...]
+    update_time: datetime.datetime | None
+
+    @classmethod
+    def from_proto(cls, message: layer_pb2.Layer) -> Layer:
+        """Read a layer of the contract."""
+        return cls(
+            name=message.name,
+            band=message.band,
+            grid=Grid.from_proto(message.grid) if message.HasField("grid") else None,
+            format=layer_pb2.Format.Name(message.format).removeprefix("FORMAT_"),
+            table=f"{message.table.schema}.{message.table.name}" if message.HasField("table") else "",
+            declared_type=type_name(message.declared_type),
+            stored_type=type_name(message.stored_type),
+            nodata=message.nodata if message.HasField("nodata") else None,
+            registration=grid_pb2.Registration.Name(message.registration).removeprefix("REGISTRATION_"),
+            south_up=message.south_up,
+            has_indices=message.has_indices,
+            has_coordinates=message.has_coordinates,
+            has_key=message.has_key,
+            generation=message.generation,
+            estimated_rows=message.estimated_rows,
+            problems=tuple(Problem.from_proto(problem) for problem in message.problems),
+            update_time=message.update_time.ToDatetime() if message.HasField("update_time") else None,
+        )
+
+    def __str__(self) -> str:
+        lines = [f"{self.name}  ({self.format}, {self.table or 'no table'})"]
+        if self.grid is not None:
+            box = self.grid.bounds
+            lines += [
+                f"  grid      {self.grid.rows} x {self.grid.cols} cells of "
+                f"{number(self.grid.step_x)} x {number(self.grid.step_y)}, {crs_name(self.grid.crs)}",
+                f"  bounds    x {number(box.min_x)} to {number(box.max_x)}, "
+                f"y {number(box.min_y)} to {number(box.max_y)}",
+            ]
+        nodata = "none" if self.nodata is None else f"{self.nodata:g}"
+        lines.append(f"  values    {self.stored_type}, source {self.declared_type}, nodata {nodata}")
+        lines += [f"  {p.severity.lower():<9} {p.code}: {p.message}" for p in self.problems]
+        return "\n".join(lines)
+
+
+class LayerList(Sequence[Layer]):
+    """Layers as a list that prints as a table, here and in notebooks.
+
+    Indexed by position or by name.
+
+    Examples
+    --------
+    >>> layers = loom.layers()
+    >>> layers["coads_sst_jan"].grid.shape
+    (90, 180)
+    >>> [layer.name for layer in layers if layer.format == "WINDOWED"][:2]
+    ['nc_tas_07', 'nc_tas_08']
+    """
+
+    def __init__(self, layers: Sequence[Layer]) -> None:
+        self._layers = tuple(layers)
+
+    @overload
+    def __getitem__(self, index: int | str) -> Layer: ...
+    @overload
+    def __getitem__(self, index: slice) -> LayerList: ...
+    def __getitem__(self, index: int | str | slice) -> Layer | LayerList:
+        if isinstance(index, slice):
+            return LayerList(self._layers[index])
+        if isinstance(index, int):
+            return self._layers[index]
+        for layer in self._layers:
+            if layer.name == index:
+                return layer
+        raise KeyError(index)
+
+    def __len__(self) -> int:
+        return len(self._layers)
+
+    def __iter__(self) -> Iterator[Layer]:
+        return iter(self._layers)
+
+    def __contains__(self, item: object) -> bool:
+        return any(item in (layer, layer.name) for layer in self._layers)
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the layers."""
+        return [layer.name for layer in self._layers]
+
+    _HEADERS = ("layer", "format", "cells", "step", "crs", "type", "stored rows", "notes")
+
+    def _rows(self) -> list[list[str]]:
+        return [
+            [
+                layer.name,
+                layer.format,
+                f"{layer.grid.rows} x {layer.grid.cols}" if layer.grid else "",
+                number(layer.grid.step_x) if layer.grid else "",
+                crs_name(layer.grid.crs) if layer.grid else "",
+                layer.declared_type if layer.declared_type != "unspecified" else layer.stored_type,
+                f"~{layer.estimated_rows:,}" if layer.estimated_rows >= 0 else "",
+                ", ".join(dict.fromkeys(p.code.lower() for p in layer.problems)),
+            ]
+            for layer in self._layers
+        ]
+
+    def __str__(self) -> str:
+        if not self._layers:
+            return "no layers; loom.adopt() takes over an existing catalog"
+        return text_table(self._HEADERS, self._rows(), right=("cells", "step", "stored rows"))
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        return html_table(self._HEADERS, self._rows(), caption=f"{len(self)} layers")
+
+
+def type_name(number: layer_pb2.DataType) -> str:
+    """Name a type as numpy does."""
+    return layer_pb2.DataType.Name(number).removeprefix("DATA_TYPE_").lower()
+
+
+def severity_name(number: layer_pb2.Severity) -> str:
+    """Name a severity."""
+    return layer_pb2.Severity.Name(number).removeprefix("SEVERITY_")

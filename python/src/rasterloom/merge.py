@@ -1,0 +1,299 @@
+"""A merge: described now, read when asked for."""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+import sys
+import warnings
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from rasterloom import lattice
+from rasterloom._arrow import dtype_of, fields_of
+from rasterloom._gen.merger.v1 import export_pb2, merger_pb2
+from rasterloom.export import Export
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterator
+
+    import duckdb
+    import pandas as pd
+    import polars as pl
+    import xarray as xr
+
+    from rasterloom.client import Loom
+    from rasterloom.plan import Plan
+
+__all__ = ["Merge"]
+
+Progress = bool | Literal["auto"]
+
+
+class Merge:
+    """One table of aligned layers, made when it is asked for.
+
+    Made by :meth:`Loom.merge`. Nothing is read before one of the ``to_…``
+    methods, and each call reads anew. The order is row-major, north row first.
+
+    Examples
+    --------
+    >>> merge = loom.merge(["coads_sst_jan", "oisst_19811231"])
+    >>> merge.schema.names
+    ['x', 'y', 'coads_sst_jan', 'oisst_19811231']
+    >>> merge.to_arrow().num_rows > 10_000
+    True
+    """
+
+    def __init__(self, loom: Loom, spec: merger_pb2.MergeSpec, progress: Progress = "auto") -> None:
+        self._loom = loom
+        self._spec = spec
+        self._progress: Progress = progress
+        self._plan: Plan | None = None
+
+    @property
+    def spec(self) -> merger_pb2.MergeSpec:
+        """The request, as the services and the Flight server take it."""
+        copy = merger_pb2.MergeSpec()
+        copy.CopyFrom(self._spec)
+        return copy
+
+    @property
+    def plan(self) -> Plan:
+        """What the merge would do; asked of the server once."""
+        if self._plan is None:
+            self._plan = self._loom.plan_spec(self._spec)
+        return self._plan
+
+    @property
+    def schema(self) -> pa.Schema:
+        """Schema of the table, its metadata included."""
+        return self.plan.schema
+
+    def to_batches(self) -> Iterator[pa.RecordBatch]:
+        """Read record batches as they come.
+
+        Yields
+        ------
+        pyarrow.RecordBatch
+            Batches with rows, of the ``batch_rows`` asked for.
+
+        Raises
+        ------
+        IncompleteStream
+            After the last batch, when they are not all, or not what was sent.
+            A loop that ends without an exception has seen everything.
+
+        Notes
+        -----
+        Leaving the loop early, by ``break`` or Ctrl-C, cancels the server's work
+        as soon as the iterator is closed or collected.
+        """
+        yield from self._read(self._spec)[1]
+
+    def to_reader(self) -> pa.RecordBatchReader:
+        """Read as a stream that other Arrow libraries can consume."""
+        schema, batches = self._read(self._spec)
+        return pa.RecordBatchReader.from_batches(schema, batches)
+
+    def to_arrow(self) -> pa.Table:
+        """Read the whole table.
+
+        Examples
+        --------
+        >>> table = loom.merge({"band1": "olinda-l7-b1"}, types="declared").to_arrow()
+        >>> table.schema.field("band1").type
+        DataType(uint8)
+        """
+        return self._table(self._spec)
+
+    def to_pandas(self, **options: Any) -> pd.DataFrame:
+        """Read as a pandas DataFrame.
+
+        ``options`` go to :meth:`pyarrow.Table.to_pandas`. By default integers
+        with missing values become float64, as pandas has it.
+        """
+        return self.to_arrow().to_pandas(**options)  # pyright: ignore[reportUnknownMemberType]
+
+    def to_polars(self) -> pl.DataFrame:
+        """Read as a polars DataFrame, without a copy where polars can."""
+        import polars as pl
+
+        return cast("pl.DataFrame", pl.from_arrow(self.to_arrow()))  # pyright: ignore[reportUnknownMemberType]
+
+    def to_duckdb(self, connection: duckdb.DuckDBPyConnection | None = None) -> duckdb.DuckDBPyRelation:
+        """Read as a DuckDB relation, on ``connection`` or the default one."""
+        import duckdb
+
+        table = self.to_arrow()
+        return duckdb.from_arrow(table) if connection is None else connection.from_arrow(table)
+
+    def to_numpy(self) -> dict[str, lattice.Masked]:
+        """Read each layer as a masked array of shape (rows, cols); see :func:`to_numpy`."""
+        return lattice.to_numpy(self._table(self._by_index()))
+
+    def to_xarray(self) -> xr.Dataset:
+        """Read as an xarray Dataset with dimensions (y, x); see :func:`to_xarray`."""
+        return lattice.to_xarray(self._table(self._by_index()))
+
+    def export(self, name: str, *, part_rows: int | None = None, key: str = "") -> Export:
+        """Have the server write the table as Parquet, into its directory for exports.
+
+        Nothing comes over the network: for tables that are to stay near the
+        server, or are larger than this machine.
+
+        Parameters
+        ----------
+        name : str
+            Name in that directory. One that ends in ``.parquet`` gives one
+            file, any other a directory of parts with a manifest.
+        part_rows : int, optional
+            Rows in a part of a directory. Default: the server decides.
+        key : str
+            Names this request: the same key and request again give the same
+            export.
+
+        Returns
+        -------
+        Export
+            Started; ``.wait()`` waits for its end.
+
+        Raises
+        ------
+        AlreadyExists
+            There is something of that name; nothing is ever replaced.
+        FailedPrecondition
+            The server was given no directory for exports.
+
+        Examples
+        --------
+        >>> export = loom.merge(["coads_sst_jan", "oisst_19811231"]).export("sst.parquet")
+        >>> [part.file for part in export.wait().parts]
+        ['sst.parquet']
+        """
+        spec = export_pb2.ExportSpec(merge=self._spec, name=name, part_rows=part_rows or 0)
+        return Export(self._loom, self._loom.start_export(spec, key), self._progress)
+
+    def to_parquet(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
+        """Write a Parquet file, batch by batch.
+
+        The file appears under its name only when it is whole: until then it is
+        a hidden file beside it. Memory does not grow with the table. Compressed
+        by zstd; the schema's metadata are kept.
+
+        Parameters
+        ----------
+        path : str or path-like
+            Where to; its folder must exist.
+        overwrite : bool
+            Replace a file of that name. Otherwise it is refused.
+
+        Returns
+        -------
+        pathlib.Path
+            The file.
+
+        Raises
+        ------
+        FileExistsError
+            There is a file of that name.
+        FileNotFoundError
+            There is no such folder.
+        """
+        target = Path(path)
+        if not target.parent.is_dir():
+            raise FileNotFoundError(f"there is no folder {target.parent} to write {target.name} to")
+        if target.exists() and not overwrite:
+            raise FileExistsError(f"{target} exists; overwrite=True replaces it")
+        schema, batches = self._read(self._spec)
+        with _whole_file(target, overwrite=overwrite) as part:
+            floats = [field.name for field in fields_of(schema) if dtype_of(field).kind == "f"]
+            with pq.ParquetWriter(
+                part,
+                schema,
+                compression="zstd",
+                compression_level=1,
+                # Measured: dictionaries cost time and save nothing on measured
+                # values; splitting the bytes of floats helps zstd.
+                use_dictionary=False,
+                use_byte_stream_split=floats,  # pyright: ignore[reportArgumentType] - a list of columns is fine
+            ) as writer:
+                for batch in batches:
+                    writer.write_batch(batch)
+        return target
+
+    def _by_index(self) -> merger_pb2.MergeSpec:
+        spec = self.spec
+        spec.coordinate_columns = merger_pb2.COORDINATE_COLUMNS_ROW_COL
+        return spec
+
+    def _table(self, spec: merger_pb2.MergeSpec) -> pa.Table:
+        schema, batches = self._read(spec)
+        return pa.Table.from_batches(list(batches), schema=schema)
+
+    def _read(self, spec: merger_pb2.MergeSpec) -> tuple[pa.Schema, Generator[pa.RecordBatch]]:
+        source = self._loom.flight_source(spec)
+        info = source.flight_info(spec.SerializeToString())
+
+        def batches() -> Generator[pa.RecordBatch]:
+            total = info.total_records if info.total_records >= 0 else None
+            with _progress_bar(self._progress, total) as advance:
+                for batch in source.batches(info):
+                    yield batch
+                    advance(batch.num_rows)
+
+        return info.schema, batches()
+
+    def __repr__(self) -> str:
+        columns = ", ".join(layer.column or layer.name for layer in self._spec.layers[:4])
+        more = len(self._spec.layers) - 4
+        return f"<Merge of {columns}{f' and {more} more' if more > 0 else ''}; not read yet>"
+
+
+@contextmanager
+def _whole_file(target: Path, *, overwrite: bool) -> Generator[Path]:
+    """Give a temporary path that becomes ``target`` if nothing fails."""
+    part = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
+    part.touch(exist_ok=False)
+    try:
+        yield part
+        with part.open("rb") as file:
+            os.fsync(file.fileno())
+        if overwrite:
+            part.replace(target)
+        else:
+            _rename_if_free(part, target)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _rename_if_free(part: Path, target: Path) -> None:
+    """Rename, but never over a file that somebody else made meanwhile."""
+    try:
+        os.link(part, target)
+    except FileExistsError:
+        raise FileExistsError(f"{target} exists; overwrite=True replaces it") from None
+    except OSError as error:
+        if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.ENOSYS):
+            raise
+        # A file system without hard links: the check at the start has to do.
+        part.rename(target)
+
+
+@contextmanager
+def _progress_bar(wanted: Progress, total: int | None) -> Generator[Any]:
+    """Give a function that counts rows; ``"auto"`` shows a bar on terminals and in notebooks."""
+    shown = wanted if isinstance(wanted, bool) else sys.stderr.isatty() or "ipykernel" in sys.modules
+    if not shown:
+        yield lambda rows: None  # pyright: ignore[reportUnknownLambdaType] # noqa: ARG005
+        return
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # tqdm warns where a notebook lacks widgets
+        from tqdm.auto import tqdm
+    with tqdm(total=total, unit=" rows", unit_scale=True, desc="merge") as bar:
+        yield bar.update

@@ -1,0 +1,371 @@
+"""Reading a merged table by Arrow Flight, and proving that it is whole.
+
+The protocol is docs/flight.md: every endpoint ends with a batch without rows
+that carries a trailer. Nothing is handed out as a whole table without it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import queue
+import threading
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol, cast
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.flight as fl
+import xxhash
+
+from rasterloom import errors
+from rasterloom._arrow import arrays_of, dtype_of, fields_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["ContentHash", "FlightSource", "Trailer"]
+
+PREFETCHED_BATCHES = 4
+"""Batches read ahead of the consumer, per endpoint."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trailer:
+    """What the server says about an endpoint once all of it is sent.
+
+    Attributes
+    ----------
+    rows, batches : int
+        Rows of the endpoint, and batches that have rows.
+    hash : str
+        ``xxh3-128:`` and 32 hex digits; see docs/flight.md.
+    cells : dict of str to int
+        Values that are not null, per column.
+    """
+
+    rows: int
+    batches: int
+    hash: str
+    cells: dict[str, int]
+
+    @classmethod
+    def parse(cls, metadata: bytes) -> Trailer | None:
+        """Read the app_metadata of a message; None when it is no trailer."""
+        try:
+            facts: Any = json.loads(metadata)
+            if facts.get("complete") is not True:
+                return None
+            return cls(
+                rows=int(facts["rows"]),
+                batches=int(facts["batches"]),
+                hash=str(facts["hash"]),
+                cells={str(layer["name"]): int(layer["cells"]) for layer in facts.get("layers", [])},
+            )
+        except (ValueError, TypeError, KeyError, AttributeError):
+            return None
+
+
+class ContentHash:
+    """Hash of the rows of an endpoint, whatever batches they are cut into.
+
+    Examples
+    --------
+    >>> table = pa.table({"x": [1.0, 2.0], "birds": pa.array([7, None], pa.uint8())})
+    >>> whole, halves = ContentHash(table.schema), ContentHash(table.schema)
+    >>> for batch in table.to_batches():
+    ...     whole.update(batch)
+    >>> for batch in table.to_batches(max_chunksize=1):
+    ...     halves.update(batch)
+    >>> whole.digest() == halves.digest()
+    True
+    """
+
+    def __init__(self, schema: pa.Schema) -> None:
+        self._columns = [_ColumnHash(field.name, dtype_of(field), field.nullable) for field in fields_of(schema)]
+        self.rows = 0
+
+    def update(self, batch: pa.RecordBatch) -> None:
+        """Add the rows of a batch."""
+        rows = batch.num_rows
+        if not rows:
+            return
+        self.rows += rows
+        for column, array in zip(self._columns, arrays_of(batch), strict=True):
+            column.update(array, rows)
+
+    def digest(self) -> str:
+        """Give the hash as the trailer writes it."""
+        text = f"rasterloom 1 {self.rows}\n" + "".join(column.line() for column in self._columns)
+        return "xxh3-128:" + xxhash.xxh3_128_hexdigest(text.encode())
+
+
+class _ColumnHash:
+    """Hashes of one column's values and validity."""
+
+    def __init__(self, name: str, dtype: np.dtype[Any], nullable: bool) -> None:
+        self._name = name
+        self._dtype = dtype
+        self._values = xxhash.xxh3_128()
+        self._validity = xxhash.xxh3_128() if nullable else None
+
+    def update(self, array: pa.Array[Any], rows: int) -> None:
+        bits, values = array.buffers()[:2]
+        start, width = array.offset, self._dtype.itemsize
+        if values is not None:
+            self._values.update(memoryview(values)[start * width : (start + rows) * width])
+        if self._validity is None:
+            return
+        if bits is None:
+            self._validity.update(bytes([1]) * rows)
+        else:
+            flags = np.unpackbits(np.frombuffer(memoryview(bits), np.uint8), bitorder="little")
+            self._validity.update(flags[start : start + rows].tobytes())
+
+    def line(self) -> str:
+        validity = self._validity.hexdigest() if self._validity is not None else "-"
+        return f"{self._dtype.name} {self._values.hexdigest()} {validity} {self._name}\n"
+
+
+class _CallStatus(fl.ClientMiddleware):
+    """Keeps the status details of one call.
+
+    pyarrow turns codes into a few exception classes and drops the details of
+    the status; only the trailing headers still have them.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.details: bytes | None = None
+
+    def received_headers(self, headers: dict[str, list[Any]]) -> None:
+        for value in headers.get(errors.STATUS_DETAILS, []):
+            self.details = value if isinstance(value, bytes) else str(value).encode("latin-1")
+
+
+class _CallStatuses(fl.ClientMiddlewareFactory):
+    """Gives the thread that starts a call the status of that call."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._latest = threading.local()
+
+    def start_call(self, info: object) -> _CallStatus:  # noqa: ARG002
+        status = _CallStatus()
+        self._latest.status = status
+        return status
+
+    def latest(self) -> _CallStatus | None:
+        return getattr(self._latest, "status", None)
+
+
+class _Reader(Protocol):
+    schema: pa.Schema
+
+    def read_chunk(self) -> fl.FlightStreamChunk: ...
+    def cancel(self) -> None: ...
+
+
+class FlightSource:
+    """A Flight server to read merged tables from.
+
+    Parameters
+    ----------
+    uri : str
+        ``grpc://host:port`` or ``grpc+tls://host:port``.
+    timeout : float
+        Seconds to wait for the answer of GetFlightInfo. A stream may take as
+        long as it takes.
+    """
+
+    def __init__(self, uri: str, timeout: float) -> None:
+        self.uri = uri
+        self._timeout = timeout
+        self._statuses = _CallStatuses()
+        options: list[tuple[str, int | str]] = []
+        if is_loopback(uri):
+            # An http_proxy in the environment is not for this machine.
+            options.append(("grpc.enable_http_proxy", 0))
+        self._client = fl.FlightClient(uri, middleware=[self._statuses], generic_options=options)
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._client.close()
+
+    def flight_info(self, command: bytes) -> fl.FlightInfo:
+        """Ask for schema and endpoints of a merge."""
+        try:
+            return self._client.get_flight_info(
+                fl.FlightDescriptor.for_command(command), fl.FlightCallOptions(timeout=self._timeout)
+            )
+        except pa.ArrowException as error:
+            raise self._fault(error, self._statuses.latest()) from error
+
+    def batches(self, info: fl.FlightInfo) -> Iterator[pa.RecordBatch]:
+        """Read the endpoints of a flight, in order, ahead of the consumer.
+
+        Yields batches that have rows. Raises IncompleteStream when an endpoint
+        does not end with a trailer that agrees with its rows. Leaving the loop
+        early, Ctrl-C included, cancels what the server still does.
+        """
+        tickets = [endpoint.ticket for endpoint in info.endpoints]
+        readers = [_EndpointReader(self, ticket, number) for number, ticket in enumerate(tickets)]
+        # The next endpoint begins when all of the one before has arrived: a
+        # stream that waits for its turn would look stalled to the server.
+        for reader, following in itertools.pairwise(readers):
+            reader.following = following
+        try:
+            for reader in readers[:1]:
+                reader.start()
+            for reader in readers:
+                yield from reader
+        finally:
+            for reader in readers:  # in order: one that is stopped starts no other
+                reader.cancel()
+
+    def read_endpoint(
+        self, ticket: fl.Ticket, number: int, opened: queue.SimpleQueue[_Reader]
+    ) -> Iterator[pa.RecordBatch]:
+        """Read one endpoint, checked. ``opened`` receives the reader, to cancel it by."""
+        try:
+            reader = cast("_Reader", self._client.do_get(ticket))
+        except pa.ArrowException as error:
+            raise self._fault(error, self._statuses.latest()) from error
+        status = self._statuses.latest()
+        opened.put(reader)
+        content: ContentHash | None = None
+        batches = 0
+        trailer: Trailer | None = None
+        while True:
+            try:
+                chunk = reader.read_chunk()
+            except StopIteration:
+                break
+            except pa.ArrowException as error:
+                raise self._fault(error, status) from error
+            batch = chunk.data
+            if batch is not None and batch.num_rows:
+                if trailer is not None:
+                    raise _incomplete(number, "has rows after its trailer", {"batches": str(trailer.batches)})
+                if content is None:
+                    content = ContentHash(batch.schema)
+                content.update(batch)
+                batches += 1
+                yield batch
+            elif chunk.app_metadata is not None:
+                trailer = Trailer.parse(chunk.app_metadata.to_pybytes()) or trailer
+        self._check(number, trailer, content or ContentHash(reader.schema), batches)
+
+    def _check(self, number: int, trailer: Trailer | None, content: ContentHash, batches: int) -> None:
+        if trailer is None:
+            raise _incomplete(
+                number,
+                f"ended after {content.rows:,} rows without saying that this is all",
+                {"rows": str(content.rows)},
+            )
+        for what, expected, got in (
+            ("rows", trailer.rows, content.rows),
+            ("batches", trailer.batches, batches),
+            ("hash", trailer.hash, content.digest()),
+        ):
+            if expected != got:
+                raise _incomplete(
+                    number,
+                    f"has {what} {got}, and the server sent {expected}",
+                    {"what": what, "sent": str(expected), "received": str(got)},
+                )
+
+    def _fault(self, error: Exception, status: _CallStatus | None) -> errors.RasterloomError:
+        if status is not None and status.details is not None and (ours := errors.from_status(status.details)):
+            return ours
+        if isinstance(error, fl.FlightUnavailableError):
+            return errors.unreachable(self.uri, _sentence(error))
+        if isinstance(error, fl.FlightTimedOutError):
+            return errors.DeadlineExceeded(f"{self.uri} did not answer in time", fields={"url": self.uri})
+        if isinstance(error, fl.FlightCancelledError):
+            return errors.Cancelled("the stream was cancelled", fields={"url": self.uri})
+        return errors.RasterloomError(
+            f"the stream from {self.uri} failed: {_sentence(error)}", fields={"url": self.uri}
+        )
+
+
+class _EndpointReader:
+    """Reads one endpoint in a thread of its own, a few batches ahead.
+
+    The consumer waits on a queue and not inside of gRPC, so that Ctrl-C is
+    heard at once.
+    """
+
+    def __init__(self, source: FlightSource, ticket: fl.Ticket, number: int) -> None:
+        self._source = source
+        self._ticket = ticket
+        self._number = number
+        self._batches: queue.Queue[pa.RecordBatch | BaseException | None] = queue.Queue(PREFETCHED_BATCHES)
+        self._opened: queue.SimpleQueue[_Reader] = queue.SimpleQueue()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=f"rasterloom-endpoint-{number}", daemon=True)
+        self.following: _EndpointReader | None = None
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def cancel(self) -> None:
+        """Stop the call if it still runs, and wait for the thread."""
+        self._stop.set()
+        while self._thread.is_alive():
+            with contextlib.suppress(queue.Empty):
+                self._opened.get(timeout=0.02).cancel()
+            self._thread.join(0.02)
+
+    def __iter__(self) -> Iterator[pa.RecordBatch]:
+        while (item := self._batches.get()) is not None:
+            if isinstance(item, BaseException):
+                raise item
+            yield item
+
+    def _run(self) -> None:
+        end: BaseException | None = None
+        try:
+            for batch in self._source.read_endpoint(self._ticket, self._number, self._opened):
+                if not self._put(batch):
+                    return
+            if self.following is not None:
+                self.following.start()
+        except BaseException as error:  # noqa: BLE001 - raised again in the consumer's thread
+            end = error
+        self._put(end)
+
+    def _put(self, item: pa.RecordBatch | BaseException | None) -> bool:
+        while not self._stop.is_set():
+            try:
+                self._batches.put(item, timeout=0.1)
+            except queue.Full:
+                continue
+            return True
+        return False
+
+
+def _incomplete(number: int, what: str, fields: dict[str, str]) -> errors.IncompleteStream:
+    return errors.IncompleteStream(
+        f"the stream of endpoint {number} {what}; nothing of it was kept",
+        reason="INCOMPLETE_STREAM",
+        fields={"endpoint": str(number)} | fields,
+    )
+
+
+def _sentence(error: Exception) -> str:
+    """First part of a pyarrow message; the rest is gRPC's debug context."""
+    return str(error).split(". gRPC client debug context:", 1)[0]
+
+
+def is_loopback(uri: str) -> bool:
+    """Whether an address names this machine.
+
+    >>> is_loopback("http://127.0.0.1:7400"), is_loopback("https://rasters.example.org")
+    (True, False)
+    """
+    from urllib.parse import urlsplit
+
+    host = urlsplit(uri).hostname or ""
+    return host in ("localhost", "::1") or host.startswith("127.")

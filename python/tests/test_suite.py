@@ -1,0 +1,222 @@
+"""The client against the real suite, on the real rasters, compared with numpy."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import demo
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import rasters
+
+import rasterloom as rl
+
+SST = ["coads_sst_jan", "oisst_19811231"]
+MONTHS = [f"nc_{v}_{m:02d}" for v in ("pr", "tas") for m in rasters.MONTHS]
+BANDS = [f"olinda-l7-b{band}" for band in rasters.BANDS]
+
+
+def differing(table: pa.Table, expected) -> int:
+    lattice = rl.Lattice.of(table.schema)
+    return demo.compare(table, lattice, expected(lattice))
+
+
+def test_every_layer_is_adopted_as_it_was_stored(loom: rl.Loom) -> None:
+    layers = loom.layers()
+    assert len(layers) == 32
+    formats = {f: sum(layer.format == f for layer in layers) for f in ("LEGACY", "COORDINATE", "WINDOWED")}
+    assert formats == {"LEGACY": 15, "COORDINATE": 9, "WINDOWED": 8}
+    assert layers["oisst_19811231"].registration == "UPPER_LEFT"
+    assert layers["nc_tas_01"].south_up
+    assert not layers["nc_tas_07"].south_up
+    assert not layers["nc_pr_10"].has_key
+    assert not layers["nc_tas_06"].has_indices
+    again = loom.adopt()
+    assert (again.added, again.changed, again.unchanged, again.invalid) == (0, 0, 32, 0)
+
+
+def test_sea_surface_temperatures_are_half_a_pixel_apart(loom: rl.Loom) -> None:
+    report = loom.align(SST)
+    assert (report.strategy, report.reference_layer, report.mergeable) == ("SHIFT", "coads_sst_jan", True)
+    relation = report.relation("oisst_19811231")
+    assert relation.verdict == "SHIFT"
+    assert relation.shift == (1.0, 0.0)
+    assert relation.shift_pixels == (0.5, 0.0)
+    assert relation.residual_pixels == (0.0, 0.0)
+    assert relation.position_error.x == 1.0
+    assert json.loads(json.dumps(report.to_dict()))["strategy"] == "SHIFT"
+    assert "SHIFT" in str(report)
+    assert "<table>" in report._repr_html_()
+    figure = report.plot()
+    assert len(figure.axes) == 1
+
+
+@pytest.mark.parametrize("batch_rows", [None, 1, 1000])
+def test_sst_equals_numpy(loom: rl.Loom, batch_rows: int | None) -> None:
+    if batch_rows == 1:
+        table = loom.merge(SST, batch_rows=1, extent=(280.0, 30.0, 300.0, 40.0)).to_arrow()
+        whole = loom.merge(SST, extent=(280.0, 30.0, 300.0, 40.0)).to_arrow()
+        assert table.equals(whole)
+        return
+    assert differing(loom.merge(SST, batch_rows=batch_rows).to_arrow(), demo.expected_sst) == 0
+
+
+def test_twenty_four_layers_equal_numpy(loom: rl.Loom) -> None:
+    assert differing(loom.merge(MONTHS).to_arrow(), demo.expected_north_carolina) == 0
+
+
+@pytest.mark.parametrize("types", ["stored", "declared"])
+def test_landsat_equals_numpy(loom: rl.Loom, types: rl.client.Types) -> None:
+    table = loom.merge(BANDS, types=types).to_arrow()
+    assert {str(table.schema.field(band).type) for band in BANDS} == {"double" if types == "stored" else "uint8"}
+    assert differing(table, demo.expected_olinda) == 0
+
+
+@pytest.mark.parametrize(
+    ("rows", "expected"),
+    [
+        ("any", lambda a, b: a | b),
+        ("all", lambda a, b: a & b),
+        ("reference", lambda a, b: a),  # noqa: ARG005
+        ("every", lambda a, b: np.ones_like(a | b)),
+    ],
+)
+def test_rows_kept(loom: rl.Loom, rows: rl.client.Rows, expected) -> None:
+    table = loom.merge(SST, rows=rows, coordinates="both").to_arrow()
+    lattice = rl.Lattice.of(table.schema)
+    a, b = (~np.ma.getmaskarray(v) for v in demo.expected_sst(lattice).values())
+    assert np.array_equal(lattice.positions(table), np.flatnonzero(expected(a, b)))
+    places = table["row"].to_numpy() * lattice.grid.cols + table["col"].to_numpy()
+    assert np.all(np.diff(places) > 0)
+
+
+def test_every_way_out_has_the_same_values(loom: rl.Loom) -> None:
+    merge = loom.merge({"jan": SST[0], "dec": SST[1]}, progress=False)
+    table = merge.to_arrow()
+    assert merge.schema.equals(table.schema, check_metadata=True)
+    assert pa.Table.from_batches(merge.to_batches(), schema=merge.schema).equals(table)
+    assert merge.to_reader().read_all().equals(table)
+    assert merge.to_polars().to_arrow().cast(table.schema).equals(table)
+    frame = merge.to_pandas()
+    assert list(frame) == ["x", "y", "jan", "dec"]
+    assert int(frame["jan"].isna().sum()) == table["jan"].null_count
+    relation = merge.to_duckdb()
+    assert relation.aggregate("count(*), count(jan), count(dec)").fetchall() == [
+        (
+            table.num_rows,
+            table.num_rows - table["jan"].null_count,
+            table.num_rows - table["dec"].null_count,
+        )
+    ]
+    arrays, again = merge.to_numpy(), rl.to_numpy(table)
+    ds = merge.to_xarray()
+    for name in ("jan", "dec"):
+        assert np.array_equal(arrays[name].mask, again[name].mask)
+        assert np.array_equal(arrays[name].compressed(), again[name].compressed())
+        assert np.array_equal(ds[name].values[~again[name].mask], again[name].compressed())
+        assert np.array_equal(np.isnan(ds[name]), again[name].mask)
+
+
+def test_parquet_appears_whole_or_not_at_all(loom: rl.Loom, tmp_path: Path) -> None:
+    merge = loom.merge(SST)
+    path = merge.to_parquet(tmp_path / "sst.parquet")
+    table = merge.to_arrow()
+    again = pq.read_table(path)
+    assert again.equals(table)
+    assert rl.Lattice.of(again.schema) == rl.Lattice.of(table.schema)
+    with pytest.raises(FileExistsError, match=r"sst\.parquet exists; overwrite=True"):
+        merge.to_parquet(path)
+    before = path.read_bytes()
+    assert merge.to_parquet(path, overwrite=True).read_bytes() == before
+    with pytest.raises(rl.NotFound):
+        loom.merge(["nobody"]).to_parquet(tmp_path / "nobody.parquet")
+    with pytest.raises(FileNotFoundError):
+        merge.to_parquet(tmp_path / "no such folder" / "sst.parquet")
+    assert [p.name for p in tmp_path.iterdir()] == ["sst.parquet"]
+
+
+def test_a_plain_flight_client_gets_the_same_table(loom: rl.Loom) -> None:
+    import pyarrow.flight as fl
+
+    merge = loom.merge(SST)
+    with fl.connect(merge.plan.flight_uri) as client:
+        spec = {"layers": [{"name": name} for name in SST]}
+        info = client.get_flight_info(fl.FlightDescriptor.for_command(json.dumps(spec).encode()))
+        parts = [client.do_get(endpoint.ticket).read_all() for endpoint in info.endpoints]
+    assert pa.concat_tables(parts).equals(merge.to_arrow())
+
+
+@pytest.mark.parametrize(
+    ("layers", "kind", "reason", "field"),
+    [
+        (["coads_sst_jam"], rl.NotFound, "LAYER_NOT_FOUND", "coads_sst_jam"),
+        ([], rl.InvalidArgument, "INVALID_ARGUMENT", ""),
+        (["nc_pr_01", "nc_pr_01"], rl.InvalidArgument, "LAYER_REPEATED", "nc_pr_01"),
+        ({"a": "nc_pr_01", "x": "nc_pr_02"}, rl.InvalidArgument, "COLUMN_REPEATED", "x"),
+        (["nc_pr_01", "olinda-l7-b1"], rl.FailedPrecondition, "CRS_MISMATCH", "olinda-l7-b1"),
+        (["nc_pr_01", "coads_sst_jan"], rl.FailedPrecondition, "RESIDUAL_TOO_LARGE", ""),
+    ],
+)
+def test_what_cannot_be_merged(loom: rl.Loom, layers, kind: type[rl.RasterloomError], reason: str, field: str) -> None:
+    merge = loom.merge(layers)
+    with pytest.raises(kind) as by_plan:
+        _ = merge.plan
+    with pytest.raises(kind) as by_stream:
+        merge.to_arrow()
+    source = rl.stream.FlightSource(loom.plan(["nc_pr_01"]).flight_uri, timeout=10)
+    with pytest.raises(kind) as by_flight:
+        source.flight_info(merge.spec.SerializeToString())
+    source.close()
+    for caught in (by_plan, by_stream, by_flight):
+        assert caught.value.reason == reason
+        assert field in str(caught.value) or field in caught.value.fields.values()
+
+
+def test_unknown_layer_proposes_the_nearest(loom: rl.Loom) -> None:
+    with pytest.raises(rl.NotFound, match="coads_sst_jan") as caught:
+        loom.layer("coads_sst_jam")
+    assert caught.value.fields["layer"] == "coads_sst_jam"
+    with pytest.raises(rl.NotFound) as caught:
+        loom.adopt("public.no_such_table")
+    assert caught.value.reason == "CATALOG_NOT_FOUND"
+
+
+def test_ctrl_c_is_heard_at_once(loom: rl.Loom) -> None:
+    """A process in the middle of a merge ends within a second of SIGINT."""
+    import signal
+
+    program = (
+        "import rasterloom as rl, sys\n"
+        f"merge = rl.connect().merge({BANDS!r}, batch_rows=1, rows='every', progress=False)\n"
+        "for i, batch in enumerate(merge.to_batches()):\n"
+        "    if i == 100: print('reading', flush=True)\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "reading\n"
+    began = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=10)
+    assert time.monotonic() - began < 1
+    assert errors.rstrip().endswith("KeyboardInterrupt")
+    assert loom.merge(SST).to_arrow().num_rows > 0
+
+
+def test_tables_print(loom: rl.Loom) -> None:
+    layers = loom.layers()
+    assert str(layers).splitlines()[0].split()[:2] == ["layer", "format"]
+    assert len(str(layers).splitlines()) == 33
+    assert layers._repr_html_().count("<tr>") == 33
+    plan = loom.plan(SST)
+    assert "coads_sst_jan" in str(plan)
+    assert plan.lattice.shape == plan.window.shape
+    assert "LEGACY" in str(layers["coads_sst_jan"])
+    assert repr(loom.merge(SST)) == "<Merge of coads_sst_jan, oisst_19811231; not read yet>"
