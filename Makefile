@@ -1,0 +1,157 @@
+# Everything a developer does. `make` alone prints the list; nothing has to be
+# installed by hand but Go, Python 3.11 or newer and make. Works with GNU make
+# 3.81, which macOS has.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-builtin-rules --no-print-directory
+
+BIN := $(CURDIR)/.bin
+VENV := $(CURDIR)/.venv
+# The first that runs and is new enough: a name on the PATH may be a version
+# manager's shim with nothing behind it.
+PYTHON ?= $(firstword $(foreach v,3 3.14 3.13 3.12 3.11,$(shell \
+	python$(v) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo python$(v))) python3)
+export PATH := $(BIN):$(PATH)
+
+# Modules of the workspace, the root one first. tools/ stays out of it: what
+# builds the code must not decide the versions that the code runs on.
+MODULES := . services/aligner services/schema services/merger cmd/rasterloom test/scenario
+PACKAGES := $(patsubst ././...,./...,$(MODULES:%=./%/...))
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo development)
+LDFLAGS := -X github.com/rasterloom/rasterloom/internal/boot.version=$(VERSION)
+
+step = @printf '\n── %s\n' "$(1)"
+
+.PHONY: help
+help: ## Print this list
+	@printf 'Rasterloom. Two commands to begin with: make demo, make test.\n\n'
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-15s %s\n", $$1, $$2}' Makefile
+
+
+.PHONY: demo
+demo: build venv ## Weave real rasters into tables and a picture, in demo-output/
+	@$(VENV)/bin/python examples/demo/demo.py
+
+.PHONY: up
+up: build ## Run the suite, with a PostgreSQL of its own, until Ctrl-C
+	@$(BIN)/rasterloom up
+
+.PHONY: build
+build: ## Build the command line and the three services into .bin/
+	@go build -ldflags '$(LDFLAGS)' -o $(BIN)/ ./cmd/rasterloom ./services/aligner/cmd/aligner ./services/schema/cmd/schema ./services/merger/cmd/merger
+
+
+.PHONY: test
+test: tools venv verify lint modules test-go test-python ## Pass everything, as CI does
+	@printf '\nAll passed.\n'
+
+.PHONY: test-go
+test-go: tools ## Go tests of every module, with the race detector
+	$(call step,Go tests)
+	@gotestsum --format pkgname-and-test-fails --hide-summary skipped -- -race -timeout 10m $(PACKAGES)
+
+.PHONY: test-python
+test-python: build venv ## Python tests, against the suite built here
+	$(call step,Python tests)
+	@cd python && $(VENV)/bin/pytest
+	@$(VENV)/bin/pytest -q bench/tests
+
+.PHONY: prove
+prove: build venv ## Compare PROVE_SETS (10000) generated merges with numpy
+	@cd python && RASTERLOOM_PROVE_SETS=$(or $(PROVE_SETS),10000) $(VENV)/bin/pytest -s tests/test_prove.py
+
+.PHONY: crash
+crash: ## Kill the migration at every step, in every way; half an hour
+	@RASTERLOOM_CRASH=all go test -count=1 -timeout 60m -v ./test/crash
+
+.PHONY: short
+short: ## Go tests without the race detector; a minute or so
+	@go test $(PACKAGES)
+
+.PHONY: modules
+modules: ## Check that each module builds, and vets, without the workspace
+	$(call step,Modules on their own)
+	@for m in $(MODULES); do echo "$$m"; (cd $$m && GOWORK=off go vet ./...); done
+
+FUZZ_TIME ?= 10s
+.PHONY: fuzz-short
+fuzz-short: ## Run every fuzz target for FUZZ_TIME (10s)
+	@for m in $(MODULES); do (cd $$m; for p in $$(go list ./...); do \
+		for f in $$(go test -list '^Fuzz' $$p | grep '^Fuzz' || true); do \
+			echo "$$p $$f"; go test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZ_TIME) $$p; \
+		done; done); done
+
+.PHONY: bench
+bench: venv ## Measure peers, limits and Rasterloom side by side; FORM=full takes half an hour
+	@bash bench/run.sh $(or $(FORM),short)
+
+.PHONY: lint
+lint: lint-proto lint-go lint-python ## Look for mistakes: proto, Go, Python
+
+.PHONY: lint-proto
+lint-proto: tools
+	$(call step,Contracts)
+	@buf lint
+	@# Against the contracts of the last release: see the target baseline.
+	@buf breaking --against proto/baseline.binpb
+
+.PHONY: lint-go
+lint-go: tools
+	$(call step,Go)
+	@golangci-lint run --allow-parallel-runners $(PACKAGES)
+
+.PHONY: lint-python
+lint-python: venv
+	$(call step,Python)
+	@$(VENV)/bin/ruff check python examples bench test/golden
+	@$(VENV)/bin/ruff format --check python examples bench
+	@$(VENV)/bin/pyright -p python
+
+.PHONY: vulnerabilities
+vulnerabilities: tools ## Look for known vulnerabilities; VULNDB=file:///path names a database
+	@for m in $(MODULES); do echo "$$m"; (cd $$m && govulncheck $(if $(VULNDB),-db $(VULNDB)) ./...); done
+
+
+.PHONY: generate
+generate: tools venv ## Make the Go and Python code of proto/ again
+	@cd tools/protoc && GOWORK=off go run ./vendorproto ../../proto
+	@buf format -w --path proto/rasterloom
+	@buf generate
+	@bash python/generate.sh
+
+.PHONY: verify
+verify: tools venv ## Check that generated code is fresh and go.mod files are tidy
+	$(call step,Generated code)
+	@bash tools/verify.sh
+
+.PHONY: baseline
+baseline: tools ## At a release: keep the contracts, for buf breaking to compare with
+	@buf build --exclude-source-info -o proto/baseline.binpb
+
+
+.PHONY: tools
+tools: $(BIN)/.tools ## Install the pinned tools into .bin/
+
+$(BIN)/.tools: tools/go.mod tools/go.sum tools/protoc/go.mod tools/protoc/go.sum
+	@echo 'Building the tools into .bin/ (a few minutes, once)'
+	@mkdir -p $(BIN)
+	@cd tools && GOWORK=off GOBIN=$(BIN) go install tool
+	@cd tools/protoc && GOWORK=off GOBIN=$(BIN) go install tool
+	@touch $@
+
+.PHONY: venv
+venv: $(VENV)/.installed ## Install the Python client and its tools into .venv/
+
+$(VENV)/.installed: python/pyproject.toml python/constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo 'Python 3.11 or newer is needed; PYTHON=/path/to/python3 names one' >&2; exit 1; }
+	@echo 'Installing the Python client into .venv/'
+	@$(PYTHON) -m venv $(VENV)
+	@$(VENV)/bin/pip install --quiet --disable-pip-version-check -e 'python[dev,demo]' -c python/constraints.txt
+	@touch $@
+
+.PHONY: clean
+clean: ## Remove what was built or installed into the checkout
+	@rm -rf $(BIN) $(VENV) .cache demo-output

@@ -1,0 +1,106 @@
+"""What a report concludes from results that are made up here."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from bench import report, targets
+from bench.rounds import Run, Step, Trial
+from bench.suite import Watched
+from bench.trial import Result, Task
+
+MIB = 2**20
+
+
+def a_run(*trials: Trial) -> Run:
+    return Run(
+        form="short",
+        main="1m",
+        command="bash bench/run.sh short",
+        began="2026-01-01 00:00 UTC",
+        facts={"processor": "a processor", "commit": "0123456789ab"},
+        versions={"duckdb": "1.5.5"},
+        database={"server_version": "15.1"},
+        seed=1,
+        loads=[0.0],
+        trials=list(trials),
+    )
+
+
+def done(name: str, task: Task, seconds: float, layers: str = "1m", *, server: int = 0, **result: Any) -> Trial:
+    answered = {} if task == "limit" else {"right": True, "answer": "yes"}
+    watched = Watched(peak_bytes=server, samples=[(0.0, server), (1.0, server)]) if server else None
+    return Trial(Step(name, task, layers), 1, Result(seconds=seconds, peak_bytes=MIB, **answered | result), watched)
+
+
+def finding(run: Run, part: str) -> targets.Finding:
+    (found,) = [f for f in targets.findings(run) if part in f.what]
+    return found
+
+
+def test_ratio_of_medians():
+    run = a_run(
+        *(done("duckdb_postgres", "parquet", t) for t in (2.0, 9.0, 4.0)),
+        *(done("loom", "parquet", t, server=MIB) for t in (1.0, 2.0, 5.0)),
+    )
+    found = finding(run, "DuckDB's postgres extension")
+    assert found.met
+    assert found.measured.startswith("2.00 ×")
+
+
+def test_missed_by_how_much():
+    run = a_run(done("duckdb_postgres", "arrow", 1.2), done("loom", "arrow", 1.0))
+    found = finding(run, "DuckDB → Arrow")
+    assert found.met is False
+    assert found.verdict == "**missed** by 25 %"
+
+
+def test_limit_is_the_sum_of_both():
+    run = a_run(
+        done("packed_two", "limit", 2.0), done("parquet_zstd", "limit", 1.0), done("loom", "parquet", 3.6, server=MIB)
+    )
+    assert finding(run, "packed COPY").measured.startswith("1.20 ×")
+
+
+def test_a_wrong_answer_has_no_time():
+    run = a_run(
+        done("duckdb_postgres", "parquet", 2.0),
+        done("loom", "parquet", 0.1, right=False, answer="no: 1 wrong values"),
+    )
+    assert run.seconds("loom", "parquet", "1m") is None
+    assert finding(run, "DuckDB's postgres extension").met is None
+    assert [t.result.answer for t in run.failures()] == ["no: 1 wrong values"]
+
+
+def test_the_best_by_hand_is_the_measure():
+    run = a_run(done("adbc_numpy", "arrow", 3.0), done("psql_numpy", "arrow", 2.0), done("loom", "arrow", 1.0))
+    assert "psql_numpy" in finding(run, "scatter by hand").measured
+
+
+def test_memory_growth():
+    run = a_run(
+        done("loom", "stream", 1.0, "1m#0", server=100 * MIB), done("loom", "stream", 99.0, "100m", server=115 * MIB)
+    )
+    found = finding(run, "from 1 M cells to 100 M")
+    assert found.measured == "+15 % (100 → 115 MiB)"
+    assert found.verdict == "**missed** by 5 points"
+
+
+def test_report_of_results_read_back(tmp_path: Path):
+    run = a_run(
+        done("pandas_join", "parquet", 50.0, right=False, answer="no: 7 values lost (every zero)"),
+        done("duckdb_postgres", "parquet", 2.0),
+        done("duckdb_postgres", "arrow", 0.0, error="not finished in 60 s"),
+        done("loom", "parquet", 1.0, server=90 * MIB),
+        done("loom", "stream", 1.0, server=90 * MIB, first_seconds=0.1),
+        done("loom", "first", 0.1, server=90 * MIB),
+        done("packed_two", "limit", 0.5, rows=4_000_000),
+    )
+    again = Run.from_json(json.loads(json.dumps(run.to_json())))
+    text = report.write(again, tmp_path).read_text()
+    assert "| DuckDB with its postgres extension | 2.00 s (1) | 2.00 |" in text
+    assert "not finished in 60 s" in text
+    assert "no: 7 values lost (every zero)" in text
+    assert "8.0 M cells/s" in text
+    assert "## Failures" not in text
+    assert (tmp_path / "benchmarks.png").read_bytes().startswith(b"\x89PNG")
