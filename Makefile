@@ -31,12 +31,19 @@ help: ## Print this list
 
 
 .PHONY: demo
-demo: build venv ## Weave real rasters into tables and a picture, in demo-output/
+demo: ## Weave real rasters into tables and a picture, in demo-output/
+	@# Side by side: one waits for the compiler, the other for the network.
+	@$(MAKE) -j2 command venv
 	@$(VENV)/bin/python examples/demo/demo.py
 
 .PHONY: up
 up: build ## Run the suite, with a PostgreSQL of its own, until Ctrl-C
 	@$(BIN)/rasterloom up
+
+.PHONY: command
+command:
+	@[ -e $(BIN)/rasterloom ] || echo 'Building rasterloom into .bin/ (a minute or two, once)'
+	@go build -ldflags '$(LDFLAGS)' -o $(BIN)/ ./cmd/rasterloom
 
 .PHONY: build
 build: ## Build the command line and the three services into .bin/
