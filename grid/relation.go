@@ -385,6 +385,15 @@ func turnsToReach(src, ref *Bounds, step float64) int {
 	if math.Abs(nearestTurn) > maxTurns {
 		return 0
 	}
+	// One turn off, the middles are a whole turn less their distance apart, and
+	// the overlap is at most what the widths then leave. Mostly that settles it.
+	shift := 360 * nearestTurn
+	overlap := min(src.MaxX+shift, ref.MaxX) - max(src.MinX+shift, ref.MinX)
+	apart := math.Abs(ref.MinX+ref.MaxX-src.MinX-src.MaxX-2*shift) / 2
+	widths := src.MaxX - src.MinX + ref.MaxX - ref.MinX
+	if overlap-(widths/2-(360-apart)) > 2*step*AlignedPixels {
+		return int(nearestTurn)
+	}
 	for d := -1; d <= 1; d++ {
 		turns := int(nearestTurn) + d
 		shift := 360 * float64(turns)

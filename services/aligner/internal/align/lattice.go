@@ -153,4 +153,4 @@ func (s systems) parse(text string) grid.CRS {
 }
 
 // length of a vector.
-func length(v grid.Vector) float64 { return math.Hypot(v.X, v.Y) }
+func length(v grid.Vector) float64 { return math.Sqrt(v.X*v.X + v.Y*v.Y) }
