@@ -112,4 +112,4 @@ def test_what_is_refused(loom: rl.Loom, exports: Path) -> None:
         export.cancel()
     assert late.value.reason == "EXPORT_STATE"
     with pytest.raises(rl.NotFound):
-        loom.get_export("a" * 26)
+        loom.exports.get("a" * 26)

@@ -8,8 +8,9 @@
 """
 
 from rasterloom.alignment import AlignmentReport, Issue
+from rasterloom.catalog import Adoption
 from rasterloom.check import CheckList, CoordinateCheck, CoordinateError, LayerCheck
-from rasterloom.client import Adoption, Loom, connect
+from rasterloom.client import Loom, connect
 from rasterloom.errors import (
     Aborted,
     AlreadyExists,
@@ -29,7 +30,7 @@ from rasterloom.errors import (
     Unavailable,
     Unimplemented,
 )
-from rasterloom.export import Export, ExportPart, ExportStatus
+from rasterloom.export import Export, ExportList, ExportPart, Exports, ExportStatus
 from rasterloom.grid import Bounds, Grid, Relation, Vector, Verdict, Window
 from rasterloom.lattice import Lattice, to_numpy, to_xarray
 from rasterloom.layers import Layer, LayerList, Problem
@@ -51,8 +52,10 @@ __all__ = [
     "DataLoss",
     "DeadlineExceeded",
     "Export",
+    "ExportList",
     "ExportPart",
     "ExportStatus",
+    "Exports",
     "FailedPrecondition",
     "Grid",
     "IncompleteStream",

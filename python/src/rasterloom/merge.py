@@ -5,11 +5,9 @@ from __future__ import annotations
 import errno
 import os
 import secrets
-import sys
-import warnings
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -17,7 +15,9 @@ import pyarrow.parquet as pq
 from rasterloom import lattice
 from rasterloom._arrow import dtype_of, fields_of
 from rasterloom._gen.merger.v1 import export_pb2, merger_pb2
+from rasterloom._progress import progress_bar
 from rasterloom.export import Export
+from rasterloom.plan import Plan
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
@@ -27,12 +27,10 @@ if TYPE_CHECKING:
     import polars as pl
     import xarray as xr
 
-    from rasterloom.client import Loom
-    from rasterloom.plan import Plan
+    from rasterloom._progress import Progress
+    from rasterloom.connection import Connection
 
 __all__ = ["Merge"]
-
-Progress = bool | Literal["auto"]
 
 
 class Merge:
@@ -50,8 +48,8 @@ class Merge:
     True
     """
 
-    def __init__(self, loom: Loom, spec: merger_pb2.MergeSpec, progress: Progress = "auto") -> None:
-        self._loom = loom
+    def __init__(self, connection: Connection, spec: merger_pb2.MergeSpec, progress: Progress = "auto") -> None:
+        self._connection = connection
         self._spec = spec
         self._progress: Progress = progress
         self._plan: Plan | None = None
@@ -67,7 +65,8 @@ class Merge:
     def plan(self) -> Plan:
         """What the merge would do; asked of the server once."""
         if self._plan is None:
-            self._plan = self._loom.plan_spec(self._spec)
+            request = merger_pb2.PlanMergeRequest(spec=self._spec)
+            self._plan = Plan.from_proto(self._connection.call(self._connection.merger.PlanMerge, request, "merger"))
         return self._plan
 
     @property
@@ -177,7 +176,9 @@ class Merge:
         ['sst.parquet']
         """
         spec = export_pb2.ExportSpec(merge=self._spec, name=name, part_rows=part_rows or 0)
-        return Export(self._loom, self._loom.start_export(spec, key), self._progress)
+        request = export_pb2.StartExportRequest(spec=spec, idempotency_key=key)
+        answer = self._connection.call(self._connection.exports.StartExport, request, "merger")
+        return Export(self._connection, answer.export, self._progress)
 
     def to_parquet(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
         """Write a Parquet file, batch by batch.
@@ -237,15 +238,16 @@ class Merge:
         return pa.Table.from_batches(list(batches), schema=schema)
 
     def _read(self, spec: merger_pb2.MergeSpec) -> tuple[pa.Schema, Generator[pa.RecordBatch]]:
-        source = self._loom.flight_source(spec)
+        # Planning first tells the address, and refuses a bad request in words.
+        source = self._connection.flight_source(self._connection.flight or self.plan.flight_uri)
         info = source.flight_info(spec.SerializeToString())
 
         def batches() -> Generator[pa.RecordBatch]:
             total = info.total_records if info.total_records >= 0 else None
-            with _progress_bar(self._progress, total) as advance:
+            with progress_bar(self._progress, total=total, unit=" rows", unit_scale=True, desc="merge") as bar:
                 for batch in source.batches(info):
                     yield batch
-                    advance(batch.num_rows)
+                    bar.update(batch.num_rows)
 
         return info.schema, batches()
 
@@ -283,17 +285,3 @@ def _rename_if_free(part: Path, target: Path) -> None:
             raise
         # A file system without hard links: the check at the start has to do.
         part.rename(target)
-
-
-@contextmanager
-def _progress_bar(wanted: Progress, total: int | None) -> Generator[Any]:
-    """Give a function that counts rows; ``"auto"`` shows a bar on terminals and in notebooks."""
-    shown = wanted if isinstance(wanted, bool) else sys.stderr.isatty() or "ipykernel" in sys.modules
-    if not shown:
-        yield lambda rows: None  # pyright: ignore[reportUnknownLambdaType] # noqa: ARG005
-        return
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # tqdm warns where a notebook lacks widgets
-        from tqdm.auto import tqdm
-    with tqdm(total=total, unit=" rows", unit_scale=True, desc="merge") as bar:
-        yield bar.update

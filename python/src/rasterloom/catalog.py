@@ -1,0 +1,308 @@
+"""The catalog: what is stored, and how tables get into it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from rasterloom._choices import DTYPES, POINTS, PixelPoint, choice
+from rasterloom._gen.grid.v1 import grid_pb2
+from rasterloom._gen.layer.v1 import layer_pb2
+from rasterloom._gen.schema.v1 import coordinates_pb2, schema_pb2
+from rasterloom.check import CheckList, CoordinateCheck, LayerCheck
+from rasterloom.layers import Layer, LayerList
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from rasterloom.connection import Connection
+    from rasterloom.grid import Grid
+
+__all__ = ["Adoption", "Catalog"]
+
+PAGE_SIZE = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Adoption:
+    """What adopting a catalog found.
+
+    Attributes
+    ----------
+    layers : LayerList
+        Every layer of the catalog table, by name.
+    added, changed, unchanged : int
+        Layers new to our catalog, with other facts than before, as they were.
+    invalid : int
+        Layers among all of them that cannot be read; their problems say why.
+    seconds : float
+        Time it took.
+    """
+
+    layers: LayerList
+    added: int
+    changed: int
+    unchanged: int
+    invalid: int
+    seconds: float
+
+    def __str__(self) -> str:
+        return (
+            f"{len(self.layers)} layers in {self.seconds:.2f} s: {self.added} added, {self.changed} changed, "
+            f"{self.unchanged} unchanged; {self.invalid} of them cannot be read"
+        )
+
+
+class Catalog:
+    """The part of a :class:`Loom` that is about the catalog."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def adopt(
+        self, table: str = "public.resampled_datasets", *, data_schema: str = "", dry_run: bool = False
+    ) -> Adoption:
+        """Take over the layers of an existing catalog; nothing of it is changed.
+
+        May be repeated: what did not change stays as it is.
+
+        Parameters
+        ----------
+        table : str
+            Catalog table, as ``schema.name`` or ``name`` in ``public``.
+        data_schema : str
+            Database schema of the pixel tables. Default: that of ``table``.
+        dry_run : bool
+            Only say what would be adopted.
+
+        Raises
+        ------
+        NotFound
+            There is no such table.
+        FailedPrecondition
+            The table is not shaped like a catalog.
+
+        Examples
+        --------
+        >>> adoption = loom.adopt()
+        >>> len(adoption.layers), adoption.invalid
+        (32, 0)
+        """
+        namespace, _, name = table.rpartition(".")
+        request = schema_pb2.AdoptCatalogRequest(
+            table=layer_pb2.Table(schema=namespace or "public", name=name),
+            data_schema=data_schema,
+            dry_run=dry_run,
+        )
+        answer = self._connection.call(self._connection.schema.AdoptCatalog, request, "schema")
+        return Adoption(
+            layers=LayerList([Layer.from_proto(layer) for layer in answer.layers]),
+            added=answer.added,
+            changed=answer.changed,
+            unchanged=answer.unchanged,
+            invalid=answer.invalid,
+            seconds=answer.elapsed.ToTimedelta().total_seconds(),
+        )
+
+    def register(
+        self,
+        name: str,
+        table: str,
+        grid: Grid | None = None,
+        *,
+        bounds: tuple[float, float, float, float] | None = None,
+        shape: tuple[int, int] | None = None,
+        resolution: float | None = None,
+        crs: str = "",
+        band: str = "",
+        dtype: str = "",
+        nodata: float | None = None,
+        registration: PixelPoint | None = None,
+        south_up: bool | None = None,
+        dry_run: bool = False,
+    ) -> Layer:
+        """Take one pixel table into the catalog that no existing catalog lists.
+
+        Every row of the table is read, and nothing of it is changed. The same
+        call again gives the same layer.
+
+        Parameters
+        ----------
+        name : str
+            Name of the new layer, at most 63 bytes.
+        table : str
+            Its table, as ``schema.name`` or ``name`` in ``public``.
+        grid : Grid, optional
+            The grid that its cells lie on; else ``bounds`` with ``shape`` or
+            ``resolution``, and ``crs``.
+        bounds : (min_x, min_y, max_x, max_y), optional
+            Outer edges of the grid, in units of the CRS.
+        shape : (rows, cols), optional
+            Number of rows and columns.
+        resolution : float, optional
+            Edge of a cell, of which ``bounds`` must be a whole number.
+        crs : str
+            Coordinate reference system of ``bounds``.
+        band : str
+            Name of the band in its source.
+        dtype : str
+            numpy type of the source raster. Default: as the values are stored.
+        nodata : float, optional
+            Value that means "no data", besides NULL, NaN and absence.
+        registration : str, optional
+            Point of a cell that stored coordinates name, ``"center"`` or
+            ``"upper_left"``. Default: as they say; what they contradict is refused.
+        south_up : bool, optional
+            Whether row 0 is the south row. Default: as stored coordinates say.
+        dry_run : bool
+            Only say what would be registered.
+
+        Raises
+        ------
+        NotFound
+            There is no such table.
+        AlreadyExists
+            There is another layer of that name.
+        FailedPrecondition
+            Not an ordinary table of indices or coordinates and values, or rows
+            that are no cells of the grid; ``fields`` has the counts.
+
+        Examples
+        --------
+        >>> layer = loom.register("again", "resampled_coads_sst_jan", loom.layer("coads_sst_jan").grid)
+        >>> layer.format, layer.grid.shape, loom.drop("again").generation
+        ('LEGACY', (90, 180), 1)
+        """
+        namespace, _, relation = table.rpartition(".")
+        request = schema_pb2.RegisterLayerRequest(
+            name=name,
+            band=band,
+            table=layer_pb2.Table(schema=namespace or "public", name=relation),
+            declared_type=choice("dtype", dtype, DTYPES),
+            nodata=nodata,
+            registration=choice("registration", registration or "", POINTS),
+            south_up=south_up,
+            dry_run=dry_run,
+        )
+        if grid is not None:
+            request.grid.CopyFrom(grid.to_proto())
+        else:
+            rows, cols = shape or (0, 0)
+            request.extent.CopyFrom(
+                grid_pb2.Extent(crs=crs, bounds=bounds or (), rows=rows, cols=cols, resolution=resolution)
+            )
+        return Layer.from_proto(self._connection.call(self._connection.schema.RegisterLayer, request, "schema").layer)
+
+    def drop(self, name: str, *, generation: int = 0) -> Layer:
+        """Remove a layer from the catalog; its table is not touched.
+
+        A layer of an adopted catalog comes back when that is adopted again.
+
+        Parameters
+        ----------
+        name : str
+            Name of the layer.
+        generation : int
+            The one that it must still have; 0: whatever it is.
+
+        Returns
+        -------
+        Layer
+            As it was.
+
+        Raises
+        ------
+        NotFound
+            No layer of that name.
+        Aborted
+            It has another generation.
+        FailedPrecondition
+            A migration of it is not over.
+        """
+        request = schema_pb2.DropLayerRequest(name=name, generation=generation)
+        return Layer.from_proto(self._connection.call(self._connection.schema.DropLayer, request, "schema").layer)
+
+    def check(
+        self,
+        layers: str | Iterable[str] | None = None,
+        *,
+        scan: bool = False,
+        coordinates: bool = False,
+        tolerance: float | None = None,
+    ) -> CheckList:
+        """Look at the tables of layers again and say what is wrong.
+
+        The catalog stays as it is.
+
+        Parameters
+        ----------
+        layers : str or iterable of str, optional
+            Names of layers. Default: all of the catalog.
+        scan : bool
+            Read every row and count what is wrong; else a sample is looked at.
+        coordinates : bool
+            Compare the stored coordinates of every row with the grid.
+        tolerance : float, optional
+            How far off a coordinate may be, in pixels, from 0 (every bit must be
+            right) to 0.5. Default 0.001.
+
+        Examples
+        --------
+        >>> checks = loom.check("oisst_19811231", coordinates=True)
+        >>> checks.ok, checks[0].coordinates.registration
+        (True, 'UPPER_LEFT')
+        """
+        names = self.layers().names if layers is None else [layers] if isinstance(layers, str) else list(layers)
+        checks: list[LayerCheck] = []
+        for name in names:
+            request = schema_pb2.DetectFormatRequest(name=name, scan=scan)
+            found = self._connection.call(self._connection.schema.DetectFormat, request, "schema")
+            layer = Layer.from_proto(found.layer)
+            compared = None
+            if coordinates and layer.has_coordinates and layer.format != "INVALID":
+                question = coordinates_pb2.ValidateCoordinatesRequest(layer=name, tolerance_pixels=tolerance)
+                answer = self._connection.call(self._connection.coordinates.ValidateCoordinates, question, "schema")
+                compared = CoordinateCheck.from_proto(answer.validation)
+            rows = max(found.rows_read, compared.rows if compared else 0)
+            checks.append(LayerCheck(layer=layer, rows_read=rows, coordinates=compared))
+        return CheckList(checks)
+
+    def layers(self, containing: str = "") -> LayerList:
+        """List the layers of the catalog, by name.
+
+        Parameters
+        ----------
+        containing : str
+            Only layers whose name contains this text, without regard to case.
+
+        Examples
+        --------
+        >>> loom.layers("sst").names
+        ['coads_sst_jan', 'oisst_19811231']
+        """
+        found: list[Layer] = []
+        token = ""
+        while True:
+            request = schema_pb2.ListLayersRequest(name_contains=containing, page_size=PAGE_SIZE, page_token=token)
+            page = self._connection.call(self._connection.schema.ListLayers, request, "schema")
+            found += [Layer.from_proto(layer) for layer in page.layers]
+            token = page.next_page_token
+            if not token:
+                return LayerList(found)
+
+    def layer(self, name: str) -> Layer:
+        """Give one layer.
+
+        Raises
+        ------
+        NotFound
+            No layer of that name; the message proposes the nearest ones.
+
+        Examples
+        --------
+        >>> loom.layer("olinda-l7-b1").grid.shape
+        (352, 349)
+        """
+        request = schema_pb2.GetLayerRequest(name=name)
+        answer = self._connection.call(self._connection.schema.GetLayer, request, "schema")
+        return Layer.from_proto(answer.layer)
