@@ -242,21 +242,14 @@ func (p *Process) httpServer(handler http.Handler) *http.Server {
 	}
 }
 
-// flightServer finds the one Flight server among the services and adds health
-// to it.
+// flightServer makes the Flight server of the services and adds health to it.
 func (p *Process) flightServer(state *health, services []*Service) (*grpc.Server, error) {
-	var flight *grpc.Server
-	for _, s := range services {
-		if s.Flight == nil {
-			continue
-		}
-		if flight != nil {
-			return nil, errors.New("two services of one process have a Flight server")
-		}
-		flight = s.Flight
+	flight, err := NewFlightServer(p.log, services...)
+	if err != nil {
+		return nil, err
 	}
 	if (flight == nil) != (p.flight == nil) {
-		return nil, errors.New("a Flight address and a Flight server come together or not at all")
+		return nil, errors.New("a Flight address and a service that speaks Flight come together or not at all")
 	}
 	if flight != nil {
 		healthv1.RegisterHealthServer(flight, flightHealth{health: state})

@@ -68,6 +68,12 @@ func start(t *testing.T, cfg boot.Config, flight string, build func(*boot.Proces
 // protocolOf answers which HTTP version asked.
 func protocolOf(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, r.Proto) }
 
+// speaksFlight is the part of a service that answers no Flight call yet.
+func speaksFlight() *boot.Flight {
+	desc := &grpc.ServiceDesc{ServiceName: "test.v1.Flight", Streams: []grpc.StreamDesc{{StreamName: "DoGet", Handler: func(any, grpc.ServerStream) error { return nil }}}}
+	return &boot.Flight{Register: func(into grpc.ServiceRegistrar) { into.RegisterService(desc, nil) }}
+}
+
 func echo(*boot.Process) []*boot.Service {
 	return []*boot.Service{{Name: echoName, Handlers: map[string]http.Handler{"/echo/": http.HandlerFunc(protocolOf)}}}
 }
@@ -132,7 +138,7 @@ func TestHealthIsHonest(t *testing.T) {
 	var sick atomic.Bool
 	p, _ := start(t, config(), "127.0.0.1:0", func(*boot.Process) []*boot.Service {
 		return []*boot.Service{
-			{Name: echoName, Flight: grpc.NewServer()},
+			{Name: echoName, Flight: speaksFlight()},
 			{Name: otherName, Check: func(context.Context) error {
 				if sick.Load() {
 					return errors.New("the database is away")
@@ -249,7 +255,7 @@ func TestDrainEndsInTime(t *testing.T) {
 	cfg := config()
 	cfg.DrainTimeout = 100 * time.Millisecond
 	p, stop := start(t, cfg, "127.0.0.1:0", func(*boot.Process) []*boot.Service {
-		return []*boot.Service{{Name: echoName, Flight: grpc.NewServer(), Handlers: map[string]http.Handler{
+		return []*boot.Service{{Name: echoName, Flight: speaksFlight(), Handlers: map[string]http.Handler{
 			"/stuck/": http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 				close(entered)
 				<-r.Context().Done()
@@ -343,8 +349,8 @@ func TestAFlightServerNeedsItsAddress(t *testing.T) {
 		services []*boot.Service
 	}{
 		"an address without a server": {"127.0.0.1:0", []*boot.Service{{Name: echoName}}},
-		"a server without an address": {"", []*boot.Service{{Name: echoName, Flight: grpc.NewServer()}}},
-		"two servers":                 {"127.0.0.1:0", []*boot.Service{{Name: echoName, Flight: grpc.NewServer()}, {Name: otherName, Flight: grpc.NewServer()}}},
+		"a server without an address": {"", []*boot.Service{{Name: echoName, Flight: speaksFlight()}}},
+		"two for everything":          {"127.0.0.1:0", []*boot.Service{{Name: echoName, Flight: speaksFlight()}, {Name: otherName, Flight: speaksFlight()}}},
 	} {
 		p, err := boot.Open(t.Context(), config(), c.flight, zap.NewNop())
 		if err != nil {

@@ -9,7 +9,6 @@ import (
 	"connectrpc.com/connect"
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
-	"google.golang.org/grpc"
 )
 
 // Deps is what a front door gets to build its service from.
@@ -32,8 +31,8 @@ type Service struct {
 	Name string
 	// Handlers are its Connect handlers by path prefix.
 	Handlers map[string]http.Handler
-	// Flight is its Arrow Flight server; nil for services without one.
-	Flight *grpc.Server
+	// Flight is its part of Arrow Flight; nil for services without one.
+	Flight *Flight
 	// Check says whether it can work now; nil error means yes.
 	Check func(context.Context) error
 	// Drain is told, if set, when no new calls are taken any more: calls that

@@ -92,14 +92,13 @@ func build(ctx context.Context, cfg Config, deps boot.Deps, allocator memory.All
 	path, handler := mergerv1connect.NewMergerServiceHandler(rpc.NewHandler(planner, uri, columnar.EncodeSchema, comparison(cells.reader, budget)), wire.Options()...)
 	exportPath, exportHandler := mergerv1connect.NewExportServiceHandler(rpc.NewExportHandler(planner, queue), wire.Options()...)
 
-	server := grpc.NewServer(append(wire.ServerOptions(deps.Log), grpc.ForceServerCodecV2(flight.Codec()))...)
-	flight.NewServer(planner, cells, flight.Options{
+	streams := flight.NewServer(planner, cells, flight.Options{
 		TicketKey: string(cfg.TicketKey), Budget: budget, Stall: cfg.StallLimit, Allocator: allocator, Metrics: deps.Metrics,
-	}).Register(server)
+	})
 	return &boot.Service{
 		Name:     mergerv1connect.MergerServiceName,
 		Handlers: map[string]http.Handler{path: handler, exportPath: exportHandler},
-		Flight:   server,
+		Flight:   &boot.Flight{Register: streams.Register, Options: []grpc.ServerOption{grpc.ForceServerCodecV2(flight.Codec())}},
 		Check:    store.Ping,
 		Drain:    drain,
 		Close:    func() { stop(); store.Close() },

@@ -75,7 +75,10 @@ func start(t testing.TB, cfg Config) *suite {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.server, s.check = service.Flight, service.Check
+	if s.server, err = boot.NewFlightServer(zap.New(core), service); err != nil {
+		t.Fatal(err)
+	}
+	s.check = service.Check
 	s.pool = pgtest.Connect(t, cfg.DatabaseURL)
 	mux := http.NewServeMux()
 	for path, handler := range service.Handlers {
@@ -85,7 +88,7 @@ func start(t testing.TB, cfg Config) *suite {
 	listener := bufconn.Listen(1 << 20)
 	s.dial = func(ctx context.Context) (net.Conn, error) { return listener.DialContext(ctx) }
 	served := make(chan error, 1)
-	go func() { served <- service.Flight.Serve(listener) }()
+	go func() { served <- s.server.Serve(listener) }()
 	conn, err := grpc.NewClient("passthrough:///bufconn", grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return listener.DialContext(ctx) }),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(1<<28)))
@@ -97,7 +100,7 @@ func start(t testing.TB, cfg Config) *suite {
 	s.flight = arrowflight.NewClientFromConn(conn, nil)
 	t.Cleanup(func() {
 		_ = conn.Close()
-		service.Flight.GracefulStop()
+		s.server.GracefulStop()
 		if err := <-served; err != nil {
 			t.Error(err)
 		}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	arrowflight "github.com/apache/arrow-go/v18/arrow/flight"
+	flightgen "github.com/apache/arrow-go/v18/arrow/flight/gen/flight"
 	"github.com/apache/arrow-go/v18/arrow/memory"
 	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/grpc"
@@ -93,8 +94,8 @@ func NewServer(planner Planner, cells Cells, opts Options) *Server {
 }
 
 // Register adds the Flight service to a grpc-go server.
-func (s *Server) Register(server *grpc.Server) {
-	arrowflight.RegisterFlightServiceServer(server, s)
+func (s *Server) Register(server grpc.ServiceRegistrar) {
+	flightgen.RegisterFlightServiceServer(server, s)
 }
 
 // GetFlightInfo plans the merge of a descriptor and cuts it into endpoints.
