@@ -57,6 +57,12 @@ var rooms = []room{
 		why: "what a layer is does not depend on how it is stored or sent",
 	},
 	{
+		path: "internal/tile",
+		may:  []string{"grid", "internal/layer", "fault", "github.com/klauspost/compress/zstd"},
+		std:  list(outside, clock), never: list(rpc, pgx, arrow, zap),
+		why: "a tile is bytes: where they are kept and who wants the cells is not its business",
+	},
+	{
 		path: "internal/pixelsql",
 		may:  []string{"grid", "internal/layer", "fault"},
 		std:  list(outside, clock), never: list(rpc, pgx, arrow, zap),
@@ -75,7 +81,7 @@ var rooms = []room{
 	{
 		path: "internal/pgstore/…",
 		may: []string{
-			"internal/pgstore", "internal/pixelsql", "internal/layer", "internal/migrate", "internal/failpoint", "grid", "fault",
+			"internal/pgstore", "internal/pixelsql", "internal/tile", "internal/layer", "internal/migrate", "internal/failpoint", "grid", "fault",
 			"github.com/jackc/pgx", "github.com/jackc/puddle", "github.com/pressly/goose", "golang.org/x/sync", "go.uber.org/zap",
 		},
 		never: list([]string{"gen"}, connect, arrow),

@@ -129,6 +129,9 @@ type Layer struct {
 	// HasKey is true when a unique index over the indices (or coordinates)
 	// forbids storing a cell twice.
 	HasKey bool
+	// Tiling says how the cells of a TILED layer are encoded: JSON, the metadata of
+	// a Zarr v3 array whose chunks its tiles are (docs/tiles.md). Empty for others.
+	Tiling string
 	// Generation counts changes of layout or content, from 1.
 	Generation int64
 	// EstimatedRows is by the planner's statistics; -1 if never analysed.
