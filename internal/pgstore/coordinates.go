@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/rasterloom/rasterloom/fault"
 	"github.com/rasterloom/rasterloom/internal/layer"
@@ -46,7 +47,7 @@ func (m *Migrations) EnsureView(ctx context.Context, l layer.Layer) (layer.Table
 			return fault.New(fault.Precondition, fault.CellOffGrid, "layer %q has a row with row_idx %d, outside of its grid of %d rows",
 				l.Name, *outside, l.Grid.Rows).With("layer", l.Name).With("row", *outside).With("rows", l.Grid.Rows)
 		}
-		mark := "Rasterloom: coordinates of layer " + l.Name + ", grid " + migrate.GridHash(l.Grid)
+		mark := viewMark(l.Name) + migrate.GridHash(l.Grid)
 		var kind, comment string
 		err := tx.QueryRow(ctx, `SELECT c.relkind::text, coalesce(obj_description(c.oid, 'pg_class'), '') FROM pg_class c
 			JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = $1 AND c.relname = $2`, view.Schema, view.Name).Scan(&kind, &comment)
@@ -72,6 +73,34 @@ func (m *Migrations) EnsureView(ctx context.Context, l layer.Layer) (layer.Table
 		return nil
 	})
 	return view, faultOf(err)
+}
+
+// viewMark begins the comment by which the view of a layer is known as ours.
+func viewMark(layerName string) string {
+	return "Rasterloom: coordinates of layer " + layerName + ", grid "
+}
+
+// dropView removes the view of a layer. One that others have built upon stays: it
+// is theirs to take down.
+func (t *Tx) dropView(ctx context.Context, l layer.Layer) error {
+	if l.Table.Name == "" {
+		return nil
+	}
+	view := layer.Table{Schema: l.Table.Schema, Name: viewName(l.Table.Name)}
+	var ours bool
+	if err := t.tx.QueryRow(ctx, `SELECT EXISTS (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+		WHERE n.nspname = $1 AND c.relname = $2 AND c.relkind = 'v' AND starts_with(obj_description(c.oid, 'pg_class'), $3))`,
+		view.Schema, view.Name, viewMark(l.Name)).Scan(&ours); err != nil || !ours {
+		return err
+	}
+	err := pgx.BeginFunc(ctx, t.tx, func(tx pgx.Tx) error {
+		_, err := tx.Exec(ctx, "DROP VIEW "+quoted(view.Schema, view.Name))
+		return err
+	})
+	if e, ok := errors.AsType[*pgconn.PgError](err); ok && e.Code == "2BP01" { // dependent_objects_still_exist
+		return nil
+	}
+	return err
 }
 
 // viewName is the table's with _xy, shortened where it would be too long for an

@@ -334,14 +334,19 @@ func (m *Migrations) Start(ctx context.Context, key string, spec migrate.Spec, l
 	}
 	failpoint.Hit("start/before-insert")
 	var id int64
-	err = m.pool.QueryRow(ctx, `INSERT INTO rasterloom.migration (idempotency_key, layer, level, rows_per_second, table_schema, table_name,
+	err = pgx.BeginFunc(ctx, m.pool, func(tx pgx.Tx) error {
+		if err := stillThere(ctx, tx, l); err != nil {
+			return err
+		}
+		return tx.QueryRow(ctx, `INSERT INTO rasterloom.migration (idempotency_key, layer, level, rows_per_second, table_schema, table_name,
 			old_table, signature, old_file, crs, grid_rows, grid_cols, origin_x, origin_y, step_x, step_y, south_up,
 			old_format, old_registration, state, condition, rows_total)
 		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, 'PLANNED', 'RUNNING', $20)
 		ON CONFLICT DO NOTHING RETURNING id`,
-		key, spec.Layer, string(spec.Level), spec.RowsPerSecond, l.Table.Schema, l.Table.Name,
-		table.oid, table.signature, table.file, l.Grid.CRS, l.Grid.Rows, l.Grid.Cols, l.Grid.OriginX, l.Grid.OriginY, l.Grid.StepX, l.Grid.StepY,
-		l.SouthUp, l.Format.String(), l.Registration.String(), plan.Rows).Scan(&id)
+			key, spec.Layer, string(spec.Level), spec.RowsPerSecond, l.Table.Schema, l.Table.Name,
+			table.oid, table.signature, table.file, l.Grid.CRS, l.Grid.Rows, l.Grid.Cols, l.Grid.OriginX, l.Grid.OriginY, l.Grid.StepX, l.Grid.StepY,
+			l.SouthUp, l.Format.String(), l.Registration.String(), plan.Rows).Scan(&id)
+	})
 	if errors.Is(err, pgx.ErrNoRows) {
 		if found, ok, err := m.byKey(ctx, key, spec); ok || err != nil {
 			return found, faultOf(err)
@@ -357,6 +362,21 @@ func (m *Migrations) Start(ctx context.Context, key string, spec migrate.Spec, l
 	}
 	failpoint.Hit("start/inserted")
 	return m.Get(ctx, migrate.ID(id))
+}
+
+// stillThere makes sure that the layer is what was planned for, and keeps it from
+// being dropped until the transaction ends.
+func stillThere(ctx context.Context, tx pgx.Tx, l layer.Layer) error {
+	var generation int64
+	err := tx.QueryRow(ctx, "SELECT generation FROM rasterloom.layer WHERE name = $1 FOR KEY SHARE", l.Name).Scan(&generation)
+	switch {
+	case errors.Is(err, pgx.ErrNoRows):
+		return fault.New(fault.NotFound, fault.LayerNotFound, "layer %q was dropped just now", l.Name).With("layer", l.Name)
+	case err == nil && generation != l.Generation:
+		return fault.New(fault.Conflict, fault.LayerChanged, "layer %q has generation %d by now, and was planned for at generation %d; try again",
+			l.Name, generation, l.Generation).With("layer", l.Name).With("generation", generation)
+	}
+	return err
 }
 
 // live is the fault of a table that has a migration which is not over.

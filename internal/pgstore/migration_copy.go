@@ -196,9 +196,11 @@ func (m *Migrations) copyOnce(ctx context.Context, l migrate.Lease, lane int) (r
 	// The notes are few and the rows many: hash the former, whatever the
 	// statistics of a table made a minute ago say. Both sides would otherwise be
 	// sorted, or probed a row at a time.
+	// The rows and the checkpoint are lost together, or not: nothing is told to
+	// anybody, so there is no wait for the disk.
 	if _, err := tx.Exec(ctx, `SELECT set_config('lock_timeout', $1, true), set_config('idle_in_transaction_session_timeout', '10s', true),
 		set_config('statement_timeout', '0', true), set_config('enable_nestloop', 'off', true), set_config('enable_mergejoin', 'off', true),
-		set_config('jit', 'off', true)`, lockWait); err != nil {
+		set_config('jit', 'off', true), set_config('synchronous_commit', 'off', true)`, lockWait); err != nil {
 		return 0, false, false, err
 	}
 	var next, stop int64
@@ -217,14 +219,14 @@ func (m *Migrations) copyOnce(ctx context.Context, l migrate.Lease, lane int) (r
 	failpoint.Hit("copy/locked")
 	a := &arrow{Tx: tx, name: "copy", row: row}
 	// The table before the shadow: writers lock them in this order.
-	if err := a.exec(ctx, "lock-table", "LOCK TABLE "+quoted(row.Table.Schema, row.Table.Name)+" IN ACCESS SHARE MODE"); err != nil {
+	if err := a.exec(ctx, "lock-table", "LOCK TABLE "+a.named()+" IN ACCESS SHARE MODE"); err != nil {
 		return 0, false, false, err
 	}
 	old, err := a.source(ctx, row.oldTable, row.signature)
 	if err != nil || old.file != row.oldFile {
 		return 0, false, err == nil, err
 	}
-	upto := min(next+chunkBlocks, stop)
+	upto := min(next+chunkOf(row), stop)
 	if next < upto {
 		columns := quotedList(old.columns, "")
 		tag, err := tx.Exec(ctx, fmt.Sprintf(`INSERT INTO %s (%s) SELECT %s FROM %s s WHERE s.ctid >= $1 AND s.ctid < $2
@@ -248,6 +250,17 @@ func (m *Migrations) copyOnce(ctx context.Context, l migrate.Lease, lane int) (r
 	return rows, upto == stop, false, nil
 }
 
+// chunkOf is how many pages a chunk copies. Under a limit of speed it is about
+// what may be copied in a quarter of a second, so that the load is even.
+func chunkOf(r migrationRow) int64 {
+	limit, p := r.Spec.RowsPerSecond, r.Progress
+	if limit <= 0 || p.RowsTotal <= 0 || p.BlocksTotal <= 0 {
+		return chunkBlocks
+	}
+	rowsPerBlock := float64(p.RowsTotal) / float64(p.BlocksTotal)
+	return int64(min(max(1, float64(limit)/4/rowsPerBlock), chunkBlocks))
+}
+
 func page(block int64) pgtype.TID {
 	return pgtype.TID{BlockNumber: uint32(block), OffsetNumber: 0, Valid: true}
 }
@@ -257,7 +270,7 @@ func page(block int64) pgtype.TID {
 // more. What is noted stays noted.
 func (m *Migrations) restart(ctx context.Context, l migrate.Lease) error {
 	return m.take(ctx, "restart", l.ID, byLease(l, migrate.Backfilling), func(ctx context.Context, a *arrow) error {
-		if err := a.exec(ctx, "lock-table", "LOCK TABLE "+quoted(a.row.Table.Schema, a.row.Table.Name)+" IN ACCESS SHARE MODE"); err != nil {
+		if err := a.exec(ctx, "lock-table", "LOCK TABLE "+a.named()+" IN ACCESS SHARE MODE"); err != nil {
 			return err
 		}
 		old, err := a.source(ctx, a.row.oldTable, a.row.signature)
@@ -372,7 +385,12 @@ func (m *Migrations) ApplyNotes(ctx context.Context, l migrate.Lease) (left bool
 
 // lockedSource locks the table that has the name, then looks at it.
 func (a *arrow) lockedSource(ctx context.Context, mode string) (pixelTable, error) {
-	if err := a.exec(ctx, "lock-table", "LOCK TABLE "+quoted(a.row.Table.Schema, a.row.Table.Name)+" IN "+mode+" MODE"); err != nil {
+	if mode != "ACCESS SHARE" {
+		if err := a.quiet(ctx, a.named()); err != nil {
+			return pixelTable{}, err
+		}
+	}
+	if err := a.exec(ctx, "lock-table", "LOCK TABLE "+a.named()+" IN "+mode+" MODE"); err != nil {
 		return pixelTable{}, err
 	}
 	return a.source(ctx, a.row.oldTable, a.row.signature)
@@ -402,6 +420,9 @@ func (a *arrow) apply(ctx context.Context, columns []string, limit int) (int64, 
 func (m *Migrations) Sync(ctx context.Context, l migrate.Lease) (more bool, err error) {
 	err = m.take(ctx, "sync", l.ID, byLease(l, migrate.Indexed), func(ctx context.Context, a *arrow) error {
 		more = false
+		if err := a.quiet(ctx, a.named(), ours(notesOf(l.ID))); err != nil {
+			return err
+		}
 		old, err := a.lockedSource(ctx, "SHARE ROW EXCLUSIVE")
 		if err != nil {
 			return err

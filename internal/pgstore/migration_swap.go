@@ -157,7 +157,17 @@ func (m *Migrations) Abort(ctx context.Context, id migrate.ID, etag string) erro
 			if err != nil {
 				return err
 			}
+			made := []string{ours(shadowOf(id))}
+			if a.row.State.Capture() == migrate.CaptureNoted {
+				made = append(made, ours(notesOf(id)))
+			}
+			if err := a.quiet(ctx, made...); err != nil {
+				return err
+			}
 			if found {
+				if err := a.quiet(ctx, old.quoted()); err != nil {
+					return err
+				}
 				if err := a.exec(ctx, "lock-table", "LOCK TABLE "+old.quoted()+" IN ACCESS EXCLUSIVE MODE"); err != nil {
 					return err
 				}
@@ -193,10 +203,35 @@ func inOrder(ctx context.Context, steps []func(context.Context) error) error {
 // lockBoth keeps everybody out of both tables: the one with the name first, as
 // writers do.
 func (a *arrow) lockBoth(ctx context.Context, other string) error {
-	if err := a.exec(ctx, "lock-table", "LOCK TABLE "+quoted(a.row.Table.Schema, a.row.Table.Name)+" IN ACCESS EXCLUSIVE MODE"); err != nil {
+	if err := a.quiet(ctx, a.named(), other); err != nil {
+		return err
+	}
+	if err := a.exec(ctx, "lock-table", "LOCK TABLE "+a.named()+" IN ACCESS EXCLUSIVE MODE"); err != nil {
 		return err
 	}
 	return a.exec(ctx, "lock-other", "LOCK TABLE "+other+" IN ACCESS EXCLUSIVE MODE")
+}
+
+// named is the table that has the name.
+func (a *arrow) named() string { return quoted(a.row.Table.Schema, a.row.Table.Name) }
+
+// quiet sends autovacuum away from tables before locks are asked for that hold
+// others up. PostgreSQL ends an autovacuum that is in somebody's way, but only
+// once that one has waited for deadlock_timeout, which is longer than we let
+// anybody wait. This lock stands against autovacuum and schema changes, not
+// against readers and writers, so it can be waited for; while it is held no
+// autovacuum begins.
+func (a *arrow) quiet(ctx context.Context, tables ...string) error {
+	if _, err := a.Tx.Exec(ctx, `SELECT set_config('lock_timeout', (extract(epoch FROM current_setting('deadlock_timeout')::interval) * 1000 + 1000)::bigint || 'ms', true)`); err != nil {
+		return err
+	}
+	for _, table := range tables {
+		if err := a.exec(ctx, "quiet", "LOCK TABLE "+table+" IN SHARE UPDATE EXCLUSIVE MODE"); err != nil {
+			return err
+		}
+	}
+	_, err := a.Tx.Exec(ctx, "SELECT set_config('lock_timeout', $1, true)", lockWait)
+	return err
 }
 
 // noOldSnapshots makes sure that nobody reads from before the new table was

@@ -14,16 +14,23 @@ import (
 //go:embed layer_drop.sql
 var layerDropSQL string
 
-// Drop removes a layer from our catalog. Its table is not touched. Errors: as any
-// query.
-func (t *Tx) Drop(ctx context.Context, name string) error {
-	_, err := t.tx.Exec(ctx, layerDropSQL, name)
+// Drop removes a layer from our catalog, and our view beside its table, unless
+// views of others read it. The table is not touched. Errors: as any query.
+func (t *Tx) Drop(ctx context.Context, l layer.Layer) error {
+	if err := t.dropView(ctx, l); err != nil {
+		return faultOf(err)
+	}
+	_, err := t.tx.Exec(ctx, layerDropSQL, l.Name)
 	return faultOf(err)
 }
 
 // LiveMigration gives the id and the state of a migration of the layer, or of its
-// table, that is not over; empty when there is none. Errors: as any query.
+// table, that is not over; empty when there is none. It locks the layer, so that
+// none can start until the transaction ends. Errors: as any query.
 func (t *Tx) LiveMigration(ctx context.Context, l layer.Layer) (id, state string, err error) {
+	if _, err := t.tx.Exec(ctx, "SELECT FROM rasterloom.layer WHERE name = $1 FOR UPDATE", l.Name); err != nil {
+		return "", "", faultOf(err)
+	}
 	var n migrate.ID
 	err = t.tx.QueryRow(ctx, `SELECT id, state FROM rasterloom.migration
 		WHERE (layer = $1 OR (table_schema = $2 AND table_name = $3)) AND state NOT IN ('FINALIZED', 'ROLLED_BACK', 'ABORTED')

@@ -17,9 +17,9 @@ import (
 )
 
 // migrations builds the services of migrations and of coordinates and starts the
-// worker; stop ends it. What it was doing is rolled back, and another replica, or
+// worker; drain ends the calls that wait for it, stop ends it. What it was doing is rolled back, and another replica, or
 // the next start, goes on from there.
-func migrations(db *pgstore.Store, keeper *catalog.Keeper, cfg Config, deps boot.Deps) (handlers map[string]http.Handler, stop func()) {
+func migrations(db *pgstore.Store, keeper *catalog.Keeper, cfg Config, deps boot.Deps) (handlers map[string]http.Handler, drain, stop func()) {
 	log := deps.Log
 	if log == nil {
 		log = zap.NewNop()
@@ -27,12 +27,13 @@ func migrations(db *pgstore.Store, keeper *catalog.Keeper, cfg Config, deps boot
 	m := db.Migrations()
 	w := worker.New(m, m, worker.Config{Lease: cfg.MigrationLease}, log.Named("migration"))
 	handlers = map[string]http.Handler{}
-	path, handler := schemav1connect.NewMigrationServiceHandler(rpc.NewMigrations(keeper, m, w.Wake), wire.Options()...)
+	served := rpc.NewMigrations(keeper, m, w.Wake)
+	path, handler := schemav1connect.NewMigrationServiceHandler(served, wire.Options()...)
 	handlers[path] = handler
 	path, handler = schemav1connect.NewCoordinateServiceHandler(rpc.NewCoordinates(keeper, m, w.Wake), wire.Options()...)
 	handlers[path] = handler
 	ctx, cancel := context.WithCancel(context.Background())
 	var working sync.WaitGroup
 	working.Go(func() { w.Run(ctx) })
-	return handlers, func() { cancel(); working.Wait() }
+	return handlers, served.Drain, func() { cancel(); working.Wait() }
 }

@@ -36,12 +36,13 @@ func New(ctx context.Context, cfg Config, deps boot.Deps) (*boot.Service, error)
 	}
 	keeper := catalog.New(store{db})
 	path, handler := schemav1connect.NewSchemaServiceHandler(rpc.New(keeper), wire.Options()...)
-	handlers, stop := migrations(db, keeper, cfg, deps)
+	handlers, drain, stop := migrations(db, keeper, cfg, deps)
 	handlers[path] = handler
 	return &boot.Service{
 		Name:     schemav1connect.SchemaServiceName,
 		Handlers: handlers,
 		Check:    db.Ping,
+		Drain:    drain,
 		Close:    func() { stop(); db.Close() },
 	}, nil
 }

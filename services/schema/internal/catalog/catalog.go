@@ -45,11 +45,12 @@ type Tx interface {
 	LayersOf(ctx context.Context, source layer.Table, oid uint32) ([]string, error)
 	LayersOfTable(ctx context.Context, oid uint32) ([]string, error)
 	// LiveMigration gives the migration of a layer, or of its table, that is not
-	// over; an empty id when there is none.
+	// over; an empty id when there is none. None can start until the
+	// transaction ends.
 	LiveMigration(ctx context.Context, l layer.Layer) (id, state string, err error)
 	// Save sets UpdateTime, and Generation where a layer of that name was dropped.
 	Save(ctx context.Context, records []layer.Record) error
-	Drop(ctx context.Context, name string) error
+	Drop(ctx context.Context, l layer.Layer) error
 	Commit(ctx context.Context) error
 	Rollback(ctx context.Context)
 }

@@ -8,7 +8,8 @@ import (
 )
 
 // Drop removes a layer from our catalog and gives it as it was. Its table, and the
-// catalog that it was adopted from, stay as they are. generation is the one that
+// catalog that it was adopted from, stay as they are; the view that gave its
+// coordinates goes with it. generation is the one that
 // the caller saw; 0: whatever it is.
 //
 // Errors: NotFound LAYER_NOT_FOUND, Conflict LAYER_CHANGED (another generation),
@@ -41,7 +42,7 @@ func (k *Keeper) Drop(ctx context.Context, name string, generation int64) (layer
 			"layer %q has migration %s, which is %s: abort it, roll it back or finalize it first", name, id, state).
 			With("layer", name).With("migration", id).With("state", state)
 	}
-	if err := tx.Drop(ctx, name); err != nil {
+	if err := tx.Drop(ctx, l); err != nil {
 		return layer.Layer{}, err
 	}
 	return l, tx.Commit(ctx)

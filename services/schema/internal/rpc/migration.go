@@ -2,6 +2,7 @@ package rpc
 
 import (
 	"context"
+	"sync"
 	"time"
 
 	"connectrpc.com/connect"
@@ -34,6 +35,8 @@ type MigrationHandler struct {
 	migrations Migrations
 	wake       func()
 	poll       time.Duration
+	draining   chan struct{}
+	drain      sync.Once
 }
 
 var _ schemav1connect.MigrationServiceHandler = (*MigrationHandler)(nil)
@@ -41,8 +44,12 @@ var _ schemav1connect.MigrationServiceHandler = (*MigrationHandler)(nil)
 // NewMigrations makes a handler. wake is called when there is something to do
 // for a worker.
 func NewMigrations(keeper *catalog.Keeper, m Migrations, wake func()) *MigrationHandler {
-	return &MigrationHandler{keeper: keeper, migrations: m, wake: wake, poll: 250 * time.Millisecond}
+	return &MigrationHandler{keeper: keeper, migrations: m, wake: wake, poll: 250 * time.Millisecond, draining: make(chan struct{})}
 }
+
+// Drain ends the calls that only wait, so that they do not hold up a shutdown:
+// whoever watches a migration can go on watching it at another replica.
+func (h *MigrationHandler) Drain() { h.drain.Do(func() { close(h.draining) }) }
 
 // PlanMigration explains a migration.
 func (h *MigrationHandler) PlanMigration(ctx context.Context, req *connect.Request[schemav1.PlanMigrationRequest]) (*connect.Response[schemav1.PlanMigrationResponse], error) {
@@ -128,6 +135,9 @@ func (h *MigrationHandler) WatchMigration(ctx context.Context, req *connect.Requ
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
+		case <-h.draining:
+			return fault.New(fault.Unavailable, fault.Draining, "the server is shutting down; migration %s goes on, watch it again", m.ID).
+				With("migration", m.ID)
 		case <-tick.C:
 		}
 	}

@@ -33,6 +33,7 @@ type stage struct {
 	t          testing.TB
 	url        string
 	pool       *pgxpool.Pool // the users' of the table
+	opened     *pgstore.Store
 	migrations *pgstore.Migrations
 	layer      layer.Layer
 	seed       uint64
@@ -73,14 +74,20 @@ func odd(seed, i uint64) float64 {
 // NULL, NaN, -0 and infinite.
 func newStage(t testing.TB, rows, cols int, southUp bool) *stage {
 	t.Helper()
-	s := &stage{t: t, url: pgtest.URL(t), seed: newSeed(t)}
+	return newStageOn(t, pgtest.URL(t), rows, cols, southUp)
+}
+
+// newStageOn makes the stage on a database with our schema.
+func newStageOn(t testing.TB, url string, rows, cols int, southUp bool) *stage {
+	t.Helper()
+	s := &stage{t: t, url: url, seed: newSeed(t)}
 	s.pool = pgtest.Connect(t, s.url)
 	store, err := pgstore.Open(t.Context(), s.url, pgstore.Options{ApplicationName: "rasterloom-test"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(store.Close)
-	s.migrations = store.Migrations()
+	s.opened, s.migrations = store, store.Migrations()
 	s.layer = layer.Layer{
 		Name: "birds", HasGrid: true, SouthUp: southUp,
 		Grid:   grid.Grid{CRS: "EPSG:32633", Rows: rows, Cols: cols, OriginX: 499980.1, OriginY: 5600040.7, StepX: 30.1, StepY: 29.9},
@@ -179,6 +186,7 @@ func (s *stage) work(n int) {
 
 func (s *stage) start(key string) migrate.Migration {
 	s.t.Helper()
+	s.layer.Generation = s.generation()
 	m, err := s.migrations.Start(s.t.Context(), key, migrate.Spec{Layer: "birds", Level: migrate.LevelStored}, s.layer)
 	if err != nil {
 		s.t.Fatal(err)
