@@ -75,6 +75,12 @@ var rooms = []room{
 		why: "which step of a migration comes next is decided without taking it",
 	},
 	{
+		path: "internal/contenthash",
+		may:  []string{"internal/layer", "github.com/zeebo/xxh3"},
+		std:  list(outside, clock), never: list(rpc, pgx, arrow, zap),
+		why: "what a table's hash is does not depend on who sends the table",
+	},
+	{
 		path: "internal/failpoint",
 		why:  "a place to die at on purpose depends on nothing",
 	},
@@ -187,7 +193,7 @@ var rooms = []room{
 		path: "services/merger/internal/flight",
 		may: []string{
 			"gen", "internal/wire", "internal/layer", "grid", "fault", "services/merger/internal", "github.com/apache/arrow-go",
-			"google.golang.org/grpc", "google.golang.org/protobuf", "github.com/prometheus/client_golang/prometheus", "github.com/zeebo/xxh3", "golang.org/x/sync",
+			"google.golang.org/grpc", "google.golang.org/protobuf", "github.com/prometheus/client_golang/prometheus", "internal/contenthash", "golang.org/x/sync",
 		},
 		std: []string{"database/sql", "net", "os", "log"},
 		why: "columns and batches in, a stream out",

@@ -10,6 +10,7 @@ import (
 	"github.com/apache/arrow-go/v18/arrow/memory"
 	"google.golang.org/grpc"
 
+	"github.com/rasterloom/rasterloom/internal/contenthash"
 	"github.com/rasterloom/rasterloom/services/merger/internal/columnar"
 	"github.com/rasterloom/rasterloom/services/merger/internal/merge"
 )
@@ -20,9 +21,7 @@ type batchWriter struct {
 	schema    *arrow.Schema
 	messages  *messenger
 	allocator memory.Allocator
-	digest    *digest
-	values    [][]byte
-	valid     [][]uint64
+	hash      *contenthash.Hash
 }
 
 func newBatchWriter(stream grpc.ServerStream, schema *arrow.Schema, plan *merge.Plan, opts Options) *batchWriter {
@@ -34,10 +33,11 @@ func newBatchWriter(stream grpc.ServerStream, schema *arrow.Schema, plan *merge.
 	// The schema's message goes without metadata: a reader would take it for a
 	// batch's.
 	messages := &messenger{stream: stream, stall: opts.Stall, schema: newFrame(bytes.Clone(meta.Bytes()), nil), last: time.Now()}
-	return &batchWriter{
-		plan: plan, schema: schema, messages: messages, allocator: opts.Allocator, digest: newDigest(columns),
-		values: make([][]byte, len(columns)), valid: make([][]uint64, len(columns)),
+	hashed := make([]contenthash.Column, len(columns))
+	for i, c := range columns {
+		hashed[i] = contenthash.Column{Name: c.Name, Type: c.Type, Nullable: c.Thread >= 0}
 	}
+	return &batchWriter{plan: plan, schema: schema, messages: messages, allocator: opts.Allocator, hash: contenthash.New(hashed)}
 }
 
 // write sends a batch. Its buffers are sent from where they lie, and the engine
@@ -48,13 +48,14 @@ func (w *batchWriter) write(ctx context.Context, b *merge.Batch) error {
 	if err != nil {
 		return err
 	}
+	w.hash.AddRows(b.Rows)
 	for i, v := range b.Columns {
-		if w.values[i], err = columnar.Bytes(v.Values); err != nil {
+		values, err := columnar.Bytes(v.Values)
+		if err != nil {
 			return err
 		}
-		w.valid[i] = v.Valid
+		w.hash.Add(i, values, v.Valid)
 	}
-	w.digest.add(b.Rows, w.values, w.valid)
 	record, err := columnar.Record(w.schema, b)
 	if err != nil {
 		return err
@@ -70,7 +71,7 @@ func (w *batchWriter) write(ctx context.Context, b *merge.Batch) error {
 
 // end sends the trailer: a batch without rows.
 func (w *batchWriter) end(ctx context.Context, result merge.Result) error {
-	metadata, err := trailerOf(w.plan, result, w.digest.sum())
+	metadata, err := trailerOf(w.plan, result, w.hash.Sum())
 	if err != nil {
 		return err
 	}
