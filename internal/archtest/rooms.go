@@ -150,7 +150,7 @@ var rooms = []room{
 	},
 	{
 		path: "services/merger/internal/merge",
-		may:  []string{"grid", "internal/layer", "fault", "golang.org/x/sync"},
+		may:  []string{"grid", "internal/layer", "services/merger/internal/resample", "fault", "golang.org/x/sync"},
 		std:  outside, never: list(rpc, pgx, arrow, zap),
 		why: "the engine weaves numbers; where they come from and go to is not its business",
 	},

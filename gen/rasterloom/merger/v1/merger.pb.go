@@ -326,6 +326,153 @@ func (Duplicates) EnumDescriptor() ([]byte, []int) {
 	return file_rasterloom_merger_v1_merger_proto_rawDescGZIP(), []int{4}
 }
 
+// Resampling is how the cells of the lattice get their values from a layer whose
+// cells do not lie on them. NEAREST, MODE, MIN and MAX pick values that are
+// there and keep their type; BILINEAR, CUBIC, AVERAGE and SUM compute, and give
+// float64 whatever value_types says.
+type Resampling int32
+
+const (
+	// For a layer: as the merge says. For the merge: as NONE.
+	Resampling_RESAMPLING_UNSPECIFIED Resampling = 0
+	// FAILED_PRECONDITION RESIDUAL_TOO_LARGE, with the residual and the methods
+	// that would fit.
+	Resampling_RESAMPLING_NONE Resampling = 1
+	// The value of the cell that holds the centre.
+	Resampling_RESAMPLING_NEAREST Resampling = 2
+	// Linear interpolation on x and y.
+	Resampling_RESAMPLING_BILINEAR Resampling = 3
+	// Cubic convolution.
+	Resampling_RESAMPLING_CUBIC Resampling = 4
+	// Mean of the cells covered, weighted by area.
+	Resampling_RESAMPLING_AVERAGE Resampling = 5
+	// The value that covers the largest area.
+	Resampling_RESAMPLING_MODE Resampling = 6
+	// The smallest value of the cells touched.
+	Resampling_RESAMPLING_MIN Resampling = 7
+	// The largest value of the cells touched.
+	Resampling_RESAMPLING_MAX Resampling = 8
+	// Each cell's value handed out by area, so that totals stay.
+	Resampling_RESAMPLING_SUM Resampling = 9
+	// By what the values are (ValueKind), and by which cells are the larger; the
+	// plan says what was chosen and why.
+	Resampling_RESAMPLING_AUTO Resampling = 10
+)
+
+// Enum value maps for Resampling.
+var (
+	Resampling_name = map[int32]string{
+		0:  "RESAMPLING_UNSPECIFIED",
+		1:  "RESAMPLING_NONE",
+		2:  "RESAMPLING_NEAREST",
+		3:  "RESAMPLING_BILINEAR",
+		4:  "RESAMPLING_CUBIC",
+		5:  "RESAMPLING_AVERAGE",
+		6:  "RESAMPLING_MODE",
+		7:  "RESAMPLING_MIN",
+		8:  "RESAMPLING_MAX",
+		9:  "RESAMPLING_SUM",
+		10: "RESAMPLING_AUTO",
+	}
+	Resampling_value = map[string]int32{
+		"RESAMPLING_UNSPECIFIED": 0,
+		"RESAMPLING_NONE":        1,
+		"RESAMPLING_NEAREST":     2,
+		"RESAMPLING_BILINEAR":    3,
+		"RESAMPLING_CUBIC":       4,
+		"RESAMPLING_AVERAGE":     5,
+		"RESAMPLING_MODE":        6,
+		"RESAMPLING_MIN":         7,
+		"RESAMPLING_MAX":         8,
+		"RESAMPLING_SUM":         9,
+		"RESAMPLING_AUTO":        10,
+	}
+)
+
+func (x Resampling) Enum() *Resampling {
+	p := new(Resampling)
+	*p = x
+	return p
+}
+
+func (x Resampling) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Resampling) Descriptor() protoreflect.EnumDescriptor {
+	return file_rasterloom_merger_v1_merger_proto_enumTypes[5].Descriptor()
+}
+
+func (Resampling) Type() protoreflect.EnumType {
+	return &file_rasterloom_merger_v1_merger_proto_enumTypes[5]
+}
+
+func (x Resampling) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Resampling.Descriptor instead.
+func (Resampling) EnumDescriptor() ([]byte, []int) {
+	return file_rasterloom_merger_v1_merger_proto_rawDescGZIP(), []int{5}
+}
+
+// ValueKind is what the values of a layer are.
+type ValueKind int32
+
+const (
+	// Not known: whole numbers are taken for CATEGORICAL, others for CONTINUOUS.
+	ValueKind_VALUE_KIND_UNSPECIFIED ValueKind = 0
+	// A field measured somewhere: elevation, temperature.
+	ValueKind_VALUE_KIND_CONTINUOUS ValueKind = 1
+	// Names of classes: land cover, a mask.
+	ValueKind_VALUE_KIND_CATEGORICAL ValueKind = 2
+	// An amount in each cell, which adds up: people, species.
+	ValueKind_VALUE_KIND_COUNT ValueKind = 3
+)
+
+// Enum value maps for ValueKind.
+var (
+	ValueKind_name = map[int32]string{
+		0: "VALUE_KIND_UNSPECIFIED",
+		1: "VALUE_KIND_CONTINUOUS",
+		2: "VALUE_KIND_CATEGORICAL",
+		3: "VALUE_KIND_COUNT",
+	}
+	ValueKind_value = map[string]int32{
+		"VALUE_KIND_UNSPECIFIED": 0,
+		"VALUE_KIND_CONTINUOUS":  1,
+		"VALUE_KIND_CATEGORICAL": 2,
+		"VALUE_KIND_COUNT":       3,
+	}
+)
+
+func (x ValueKind) Enum() *ValueKind {
+	p := new(ValueKind)
+	*p = x
+	return p
+}
+
+func (x ValueKind) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (ValueKind) Descriptor() protoreflect.EnumDescriptor {
+	return file_rasterloom_merger_v1_merger_proto_enumTypes[6].Descriptor()
+}
+
+func (ValueKind) Type() protoreflect.EnumType {
+	return &file_rasterloom_merger_v1_merger_proto_enumTypes[6]
+}
+
+func (x ValueKind) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use ValueKind.Descriptor instead.
+func (ValueKind) EnumDescriptor() ([]byte, []int) {
+	return file_rasterloom_merger_v1_merger_proto_rawDescGZIP(), []int{6}
+}
+
 // MergeSpec is what to merge and how. It is the command of a Flight
 // descriptor and the request of every way to get a merged table.
 type MergeSpec struct {
@@ -355,7 +502,14 @@ type MergeSpec struct {
 	UseLegacyMerge *bool `protobuf:"varint,10,opt,name=use_legacy_merge,json=useLegacyMerge,proto3,oneof" json:"use_legacy_merge,omitempty"`
 	// What becomes of a cell that a table stores more than once, as tables
 	// without a key can. A layer's own rule comes first.
-	Duplicates    Duplicates `protobuf:"varint,11,opt,name=duplicates,proto3,enum=rasterloom.merger.v1.Duplicates" json:"duplicates,omitempty"`
+	Duplicates Duplicates `protobuf:"varint,11,opt,name=duplicates,proto3,enum=rasterloom.merger.v1.Duplicates" json:"duplicates,omitempty"`
+	// How layers are resampled that no shift brings onto the lattice. A layer's
+	// own method comes first. docs/resampling.md has the rules.
+	Resampling Resampling `protobuf:"varint,12,opt,name=resampling,proto3,enum=rasterloom.merger.v1.Resampling" json:"resampling,omitempty"`
+	// Least share of a cell's area, from 0 to 1, that cells with a value must
+	// cover for a resampled value; a layer's own comes first. Default 0: what the
+	// method itself needs.
+	MinShare      *float64 `protobuf:"fixed64,13,opt,name=min_share,json=minShare,proto3,oneof" json:"min_share,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -467,6 +621,20 @@ func (x *MergeSpec) GetDuplicates() Duplicates {
 	return Duplicates_DUPLICATES_UNSPECIFIED
 }
 
+func (x *MergeSpec) GetResampling() Resampling {
+	if x != nil {
+		return x.Resampling
+	}
+	return Resampling_RESAMPLING_UNSPECIFIED
+}
+
+func (x *MergeSpec) GetMinShare() float64 {
+	if x != nil && x.MinShare != nil {
+		return *x.MinShare
+	}
+	return 0
+}
+
 // LayerSelection is one layer of a merge.
 type LayerSelection struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -476,7 +644,16 @@ type LayerSelection struct {
 	Column string `protobuf:"bytes,2,opt,name=column,proto3" json:"column,omitempty"`
 	// What becomes of cells that this layer stores more than once. Unset: as the
 	// merge says.
-	Duplicates    Duplicates `protobuf:"varint,3,opt,name=duplicates,proto3,enum=rasterloom.merger.v1.Duplicates" json:"duplicates,omitempty"`
+	Duplicates Duplicates `protobuf:"varint,3,opt,name=duplicates,proto3,enum=rasterloom.merger.v1.Duplicates" json:"duplicates,omitempty"`
+	// How this layer is resampled. Unset: as the merge says. A method that is
+	// named here (any but NONE and AUTO) is used wherever the layer's cells do not
+	// coincide with those of the lattice, also where a shift would do.
+	Resampling Resampling `protobuf:"varint,4,opt,name=resampling,proto3,enum=rasterloom.merger.v1.Resampling" json:"resampling,omitempty"`
+	// As min_share of the merge, for this layer.
+	MinShare *float64 `protobuf:"fixed64,5,opt,name=min_share,json=minShare,proto3,oneof" json:"min_share,omitempty"`
+	// What the values are, for AUTO. Unset: taken from the type of the source
+	// raster.
+	Kind          ValueKind `protobuf:"varint,6,opt,name=kind,proto3,enum=rasterloom.merger.v1.ValueKind" json:"kind,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -530,6 +707,27 @@ func (x *LayerSelection) GetDuplicates() Duplicates {
 		return x.Duplicates
 	}
 	return Duplicates_DUPLICATES_UNSPECIFIED
+}
+
+func (x *LayerSelection) GetResampling() Resampling {
+	if x != nil {
+		return x.Resampling
+	}
+	return Resampling_RESAMPLING_UNSPECIFIED
+}
+
+func (x *LayerSelection) GetMinShare() float64 {
+	if x != nil && x.MinShare != nil {
+		return *x.MinShare
+	}
+	return 0
+}
+
+func (x *LayerSelection) GetKind() ValueKind {
+	if x != nil {
+		return x.Kind
+	}
+	return ValueKind_VALUE_KIND_UNSPECIFIED
 }
 
 // Reference is the lattice of a merge.
@@ -762,7 +960,9 @@ type PlannedLayer struct {
 	// Type of its column.
 	Type v11.DataType `protobuf:"varint,3,opt,name=type,proto3,enum=rasterloom.layer.v1.DataType" json:"type,omitempty"`
 	// How it lies on the reference.
-	Relation      *v1.Relation `protobuf:"bytes,4,opt,name=relation,proto3" json:"relation,omitempty"`
+	Relation *v1.Relation `protobuf:"bytes,4,opt,name=relation,proto3" json:"relation,omitempty"`
+	// How it is resampled; unset where its cells are taken as they are.
+	Resampled     *Resampled `protobuf:"bytes,5,opt,name=resampled,proto3" json:"resampled,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -825,6 +1025,134 @@ func (x *PlannedLayer) GetRelation() *v1.Relation {
 	return nil
 }
 
+func (x *PlannedLayer) GetResampled() *Resampled {
+	if x != nil {
+		return x.Resampled
+	}
+	return nil
+}
+
+// Resampled says what makes a column: enough to make it again.
+type Resampled struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The method, never AUTO.
+	Method Resampling `protobuf:"varint,1,opt,name=method,proto3,enum=rasterloom.merger.v1.Resampling" json:"method,omitempty"`
+	// Why this method.
+	Explanation string `protobuf:"bytes,2,opt,name=explanation,proto3" json:"explanation,omitempty"`
+	// Step of the lattice over that of the layer on x: above 1 the lattice is the
+	// coarser.
+	RatioX float64 `protobuf:"fixed64,3,opt,name=ratio_x,json=ratioX,proto3" json:"ratio_x,omitempty"`
+	// The same on y.
+	RatioY float64 `protobuf:"fixed64,4,opt,name=ratio_y,json=ratioY,proto3" json:"ratio_y,omitempty"`
+	// Where the north-west corner of the reference lattice lies on the layer, in
+	// pixels of the layer east of its own north-west corner.
+	OffsetX float64 `protobuf:"fixed64,5,opt,name=offset_x,json=offsetX,proto3" json:"offset_x,omitempty"`
+	// The same, south of it.
+	OffsetY float64 `protobuf:"fixed64,6,opt,name=offset_y,json=offsetY,proto3" json:"offset_y,omitempty"`
+	// Least share of a cell's area that cells with a value must cover.
+	MinShare float64 `protobuf:"fixed64,7,opt,name=min_share,json=minShare,proto3" json:"min_share,omitempty"`
+	// True where BILINEAR or CUBIC take all cells under a kernel widened by the
+	// ratio, not the nearest 2 or 4 along each axis.
+	Widened bool `protobuf:"varint,8,opt,name=widened,proto3" json:"widened,omitempty"`
+	// Version of the rules: the same version makes the same bytes.
+	Version       int32 `protobuf:"varint,9,opt,name=version,proto3" json:"version,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Resampled) Reset() {
+	*x = Resampled{}
+	mi := &file_rasterloom_merger_v1_merger_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Resampled) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Resampled) ProtoMessage() {}
+
+func (x *Resampled) ProtoReflect() protoreflect.Message {
+	mi := &file_rasterloom_merger_v1_merger_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Resampled.ProtoReflect.Descriptor instead.
+func (*Resampled) Descriptor() ([]byte, []int) {
+	return file_rasterloom_merger_v1_merger_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *Resampled) GetMethod() Resampling {
+	if x != nil {
+		return x.Method
+	}
+	return Resampling_RESAMPLING_UNSPECIFIED
+}
+
+func (x *Resampled) GetExplanation() string {
+	if x != nil {
+		return x.Explanation
+	}
+	return ""
+}
+
+func (x *Resampled) GetRatioX() float64 {
+	if x != nil {
+		return x.RatioX
+	}
+	return 0
+}
+
+func (x *Resampled) GetRatioY() float64 {
+	if x != nil {
+		return x.RatioY
+	}
+	return 0
+}
+
+func (x *Resampled) GetOffsetX() float64 {
+	if x != nil {
+		return x.OffsetX
+	}
+	return 0
+}
+
+func (x *Resampled) GetOffsetY() float64 {
+	if x != nil {
+		return x.OffsetY
+	}
+	return 0
+}
+
+func (x *Resampled) GetMinShare() float64 {
+	if x != nil {
+		return x.MinShare
+	}
+	return 0
+}
+
+func (x *Resampled) GetWidened() bool {
+	if x != nil {
+		return x.Widened
+	}
+	return false
+}
+
+func (x *Resampled) GetVersion() int32 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
 // PlanMergeResponse is an EXPLAIN of a merge.
 type PlanMergeResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -849,7 +1177,7 @@ type PlanMergeResponse struct {
 	// Number of endpoints.
 	Endpoints int32 `protobuf:"varint,10,opt,name=endpoints,proto3" json:"endpoints,omitempty"`
 	// Things worth knowing before the merge: shifts with their position error,
-	// problems of layers.
+	// what is resampled and how, problems of layers.
 	Warnings []string `protobuf:"bytes,11,rep,name=warnings,proto3" json:"warnings,omitempty"`
 	// The Arrow schema as an encapsulated IPC message.
 	ArrowSchema []byte `protobuf:"bytes,12,opt,name=arrow_schema,json=arrowSchema,proto3" json:"arrow_schema,omitempty"`
@@ -861,7 +1189,7 @@ type PlanMergeResponse struct {
 
 func (x *PlanMergeResponse) Reset() {
 	*x = PlanMergeResponse{}
-	mi := &file_rasterloom_merger_v1_merger_proto_msgTypes[6]
+	mi := &file_rasterloom_merger_v1_merger_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -873,7 +1201,7 @@ func (x *PlanMergeResponse) String() string {
 func (*PlanMergeResponse) ProtoMessage() {}
 
 func (x *PlanMergeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_rasterloom_merger_v1_merger_proto_msgTypes[6]
+	mi := &file_rasterloom_merger_v1_merger_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -886,7 +1214,7 @@ func (x *PlanMergeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlanMergeResponse.ProtoReflect.Descriptor instead.
 func (*PlanMergeResponse) Descriptor() ([]byte, []int) {
-	return file_rasterloom_merger_v1_merger_proto_rawDescGZIP(), []int{6}
+	return file_rasterloom_merger_v1_merger_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *PlanMergeResponse) GetReference() *v1.Grid {
@@ -991,7 +1319,7 @@ type CompareMergeRequest struct {
 
 func (x *CompareMergeRequest) Reset() {
 	*x = CompareMergeRequest{}
-	mi := &file_rasterloom_merger_v1_merger_proto_msgTypes[7]
+	mi := &file_rasterloom_merger_v1_merger_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1003,7 +1331,7 @@ func (x *CompareMergeRequest) String() string {
 func (*CompareMergeRequest) ProtoMessage() {}
 
 func (x *CompareMergeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_rasterloom_merger_v1_merger_proto_msgTypes[7]
+	mi := &file_rasterloom_merger_v1_merger_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1016,7 +1344,7 @@ func (x *CompareMergeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CompareMergeRequest.ProtoReflect.Descriptor instead.
 func (*CompareMergeRequest) Descriptor() ([]byte, []int) {
-	return file_rasterloom_merger_v1_merger_proto_rawDescGZIP(), []int{7}
+	return file_rasterloom_merger_v1_merger_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *CompareMergeRequest) GetSpec() *MergeSpec {
@@ -1046,7 +1374,7 @@ type ComparedLayer struct {
 
 func (x *ComparedLayer) Reset() {
 	*x = ComparedLayer{}
-	mi := &file_rasterloom_merger_v1_merger_proto_msgTypes[8]
+	mi := &file_rasterloom_merger_v1_merger_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1058,7 +1386,7 @@ func (x *ComparedLayer) String() string {
 func (*ComparedLayer) ProtoMessage() {}
 
 func (x *ComparedLayer) ProtoReflect() protoreflect.Message {
-	mi := &file_rasterloom_merger_v1_merger_proto_msgTypes[8]
+	mi := &file_rasterloom_merger_v1_merger_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1071,7 +1399,7 @@ func (x *ComparedLayer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ComparedLayer.ProtoReflect.Descriptor instead.
 func (*ComparedLayer) Descriptor() ([]byte, []int) {
-	return file_rasterloom_merger_v1_merger_proto_rawDescGZIP(), []int{8}
+	return file_rasterloom_merger_v1_merger_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *ComparedLayer) GetLayer() string {
@@ -1132,7 +1460,7 @@ type CellDifference struct {
 
 func (x *CellDifference) Reset() {
 	*x = CellDifference{}
-	mi := &file_rasterloom_merger_v1_merger_proto_msgTypes[9]
+	mi := &file_rasterloom_merger_v1_merger_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1144,7 +1472,7 @@ func (x *CellDifference) String() string {
 func (*CellDifference) ProtoMessage() {}
 
 func (x *CellDifference) ProtoReflect() protoreflect.Message {
-	mi := &file_rasterloom_merger_v1_merger_proto_msgTypes[9]
+	mi := &file_rasterloom_merger_v1_merger_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1157,7 +1485,7 @@ func (x *CellDifference) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CellDifference.ProtoReflect.Descriptor instead.
 func (*CellDifference) Descriptor() ([]byte, []int) {
-	return file_rasterloom_merger_v1_merger_proto_rawDescGZIP(), []int{9}
+	return file_rasterloom_merger_v1_merger_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *CellDifference) GetLayer() string {
@@ -1228,7 +1556,7 @@ type CompareMergeResponse struct {
 
 func (x *CompareMergeResponse) Reset() {
 	*x = CompareMergeResponse{}
-	mi := &file_rasterloom_merger_v1_merger_proto_msgTypes[10]
+	mi := &file_rasterloom_merger_v1_merger_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1240,7 +1568,7 @@ func (x *CompareMergeResponse) String() string {
 func (*CompareMergeResponse) ProtoMessage() {}
 
 func (x *CompareMergeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_rasterloom_merger_v1_merger_proto_msgTypes[10]
+	mi := &file_rasterloom_merger_v1_merger_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1253,7 +1581,7 @@ func (x *CompareMergeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CompareMergeResponse.ProtoReflect.Descriptor instead.
 func (*CompareMergeResponse) Descriptor() ([]byte, []int) {
-	return file_rasterloom_merger_v1_merger_proto_rawDescGZIP(), []int{10}
+	return file_rasterloom_merger_v1_merger_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *CompareMergeResponse) GetEqual() bool {
@@ -1295,7 +1623,7 @@ var File_rasterloom_merger_v1_merger_proto protoreflect.FileDescriptor
 
 const file_rasterloom_merger_v1_merger_proto_rawDesc = "" +
 	"\n" +
-	"!rasterloom/merger/v1/merger.proto\x12\x14rasterloom.merger.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1drasterloom/grid/v1/grid.proto\x1a\x1frasterloom/layer/v1/layer.proto\"\xdf\x05\n" +
+	"!rasterloom/merger/v1/merger.proto\x12\x14rasterloom.merger.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1drasterloom/grid/v1/grid.proto\x1a\x1frasterloom/layer/v1/layer.proto\"\xdb\x06\n" +
 	"\tMergeSpec\x12<\n" +
 	"\x06layers\x18\x01 \x03(\v2$.rasterloom.merger.v1.LayerSelectionR\x06layers\x12=\n" +
 	"\treference\x18\x02 \x01(\v2\x1f.rasterloom.merger.v1.ReferenceR\treference\x124\n" +
@@ -1313,16 +1641,29 @@ const file_rasterloom_merger_v1_merger_proto_rawDesc = "" +
 	" \x01(\bH\x01R\x0euseLegacyMerge\x88\x01\x01\x12J\n" +
 	"\n" +
 	"duplicates\x18\v \x01(\x0e2 .rasterloom.merger.v1.DuplicatesB\b\xbaH\x05\x82\x01\x02\x10\x01R\n" +
-	"duplicatesB\x13\n" +
+	"duplicates\x12J\n" +
+	"\n" +
+	"resampling\x18\f \x01(\x0e2 .rasterloom.merger.v1.ResamplingB\b\xbaH\x05\x82\x01\x02\x10\x01R\n" +
+	"resampling\x12 \n" +
+	"\tmin_share\x18\r \x01(\x01H\x02R\bminShare\x88\x01\x01B\x13\n" +
 	"\x11_tolerance_pixelsB\x13\n" +
-	"\x11_use_legacy_merge\"\x9e\x01\n" +
+	"\x11_use_legacy_mergeB\f\n" +
+	"\n" +
+	"_min_share\"\xd9\x02\n" +
 	"\x0eLayerSelection\x12\x1e\n" +
 	"\x04name\x18\x01 \x01(\tB\n" +
 	"\xbaH\ar\x05\x10\x01(\xff\x01R\x04name\x12 \n" +
 	"\x06column\x18\x02 \x01(\tB\b\xbaH\x05r\x03(\xff\x01R\x06column\x12J\n" +
 	"\n" +
 	"duplicates\x18\x03 \x01(\x0e2 .rasterloom.merger.v1.DuplicatesB\b\xbaH\x05\x82\x01\x02\x10\x01R\n" +
-	"duplicates\"q\n" +
+	"duplicates\x12J\n" +
+	"\n" +
+	"resampling\x18\x04 \x01(\x0e2 .rasterloom.merger.v1.ResamplingB\b\xbaH\x05\x82\x01\x02\x10\x01R\n" +
+	"resampling\x12 \n" +
+	"\tmin_share\x18\x05 \x01(\x01H\x00R\bminShare\x88\x01\x01\x12=\n" +
+	"\x04kind\x18\x06 \x01(\x0e2\x1f.rasterloom.merger.v1.ValueKindB\b\xbaH\x05\x82\x01\x02\x10\x01R\x04kindB\f\n" +
+	"\n" +
+	"_min_share\"q\n" +
 	"\tReference\x12\"\n" +
 	"\x05layer\x18\x01 \x01(\tB\n" +
 	"\xbaH\ar\x05\x10\x01(\xff\x01H\x00R\x05layer\x12.\n" +
@@ -1333,12 +1674,23 @@ const file_rasterloom_merger_v1_merger_proto_rawDesc = "" +
 	"\x06bounds\x18\x02 \x01(\v2\x1a.rasterloom.grid.v1.BoundsH\x00R\x06boundsB\x06\n" +
 	"\x04part\"O\n" +
 	"\x10PlanMergeRequest\x12;\n" +
-	"\x04spec\x18\x01 \x01(\v2\x1f.rasterloom.merger.v1.MergeSpecB\x06\xbaH\x03\xc8\x01\x01R\x04spec\"\xc5\x01\n" +
+	"\x04spec\x18\x01 \x01(\v2\x1f.rasterloom.merger.v1.MergeSpecB\x06\xbaH\x03\xc8\x01\x01R\x04spec\"\x84\x02\n" +
 	"\fPlannedLayer\x120\n" +
 	"\x05layer\x18\x01 \x01(\v2\x1a.rasterloom.layer.v1.LayerR\x05layer\x12\x16\n" +
 	"\x06column\x18\x02 \x01(\tR\x06column\x121\n" +
 	"\x04type\x18\x03 \x01(\x0e2\x1d.rasterloom.layer.v1.DataTypeR\x04type\x128\n" +
-	"\brelation\x18\x04 \x01(\v2\x1c.rasterloom.grid.v1.RelationR\brelation\"\xad\x04\n" +
+	"\brelation\x18\x04 \x01(\v2\x1c.rasterloom.grid.v1.RelationR\brelation\x12=\n" +
+	"\tresampled\x18\x05 \x01(\v2\x1f.rasterloom.merger.v1.ResampledR\tresampled\"\xa0\x02\n" +
+	"\tResampled\x128\n" +
+	"\x06method\x18\x01 \x01(\x0e2 .rasterloom.merger.v1.ResamplingR\x06method\x12 \n" +
+	"\vexplanation\x18\x02 \x01(\tR\vexplanation\x12\x17\n" +
+	"\aratio_x\x18\x03 \x01(\x01R\x06ratioX\x12\x17\n" +
+	"\aratio_y\x18\x04 \x01(\x01R\x06ratioY\x12\x19\n" +
+	"\boffset_x\x18\x05 \x01(\x01R\aoffsetX\x12\x19\n" +
+	"\boffset_y\x18\x06 \x01(\x01R\aoffsetY\x12\x1b\n" +
+	"\tmin_share\x18\a \x01(\x01R\bminShare\x12\x18\n" +
+	"\awidened\x18\b \x01(\bR\awidened\x12\x18\n" +
+	"\aversion\x18\t \x01(\x05R\aversion\"\xad\x04\n" +
 	"\x11PlanMergeResponse\x126\n" +
 	"\treference\x18\x01 \x01(\v2\x18.rasterloom.grid.v1.GridR\treference\x12'\n" +
 	"\x0freference_layer\x18\x02 \x01(\tR\x0ereferenceLayer\x123\n" +
@@ -1409,7 +1761,26 @@ const file_rasterloom_merger_v1_merger_proto_rawDesc = "" +
 	"\x10DUPLICATES_ERROR\x10\x01\x12\x14\n" +
 	"\x10DUPLICATES_FIRST\x10\x02\x12\x13\n" +
 	"\x0fDUPLICATES_LAST\x10\x03\x12\x13\n" +
-	"\x0fDUPLICATES_MEAN\x10\x042\xde\x01\n" +
+	"\x0fDUPLICATES_MEAN\x10\x04*\x82\x02\n" +
+	"\n" +
+	"Resampling\x12\x1a\n" +
+	"\x16RESAMPLING_UNSPECIFIED\x10\x00\x12\x13\n" +
+	"\x0fRESAMPLING_NONE\x10\x01\x12\x16\n" +
+	"\x12RESAMPLING_NEAREST\x10\x02\x12\x17\n" +
+	"\x13RESAMPLING_BILINEAR\x10\x03\x12\x14\n" +
+	"\x10RESAMPLING_CUBIC\x10\x04\x12\x16\n" +
+	"\x12RESAMPLING_AVERAGE\x10\x05\x12\x13\n" +
+	"\x0fRESAMPLING_MODE\x10\x06\x12\x12\n" +
+	"\x0eRESAMPLING_MIN\x10\a\x12\x12\n" +
+	"\x0eRESAMPLING_MAX\x10\b\x12\x12\n" +
+	"\x0eRESAMPLING_SUM\x10\t\x12\x13\n" +
+	"\x0fRESAMPLING_AUTO\x10\n" +
+	"*t\n" +
+	"\tValueKind\x12\x1a\n" +
+	"\x16VALUE_KIND_UNSPECIFIED\x10\x00\x12\x19\n" +
+	"\x15VALUE_KIND_CONTINUOUS\x10\x01\x12\x1a\n" +
+	"\x16VALUE_KIND_CATEGORICAL\x10\x02\x12\x14\n" +
+	"\x10VALUE_KIND_COUNT\x10\x032\xde\x01\n" +
 	"\rMergerService\x12a\n" +
 	"\tPlanMerge\x12&.rasterloom.merger.v1.PlanMergeRequest\x1a'.rasterloom.merger.v1.PlanMergeResponse\"\x03\x90\x02\x01\x12j\n" +
 	"\fCompareMerge\x12).rasterloom.merger.v1.CompareMergeRequest\x1a*.rasterloom.merger.v1.CompareMergeResponse\"\x03\x90\x02\x01BDZBgithub.com/rasterloom/rasterloom/gen/rasterloom/merger/v1;mergerv1b\x06proto3"
@@ -1426,64 +1797,72 @@ func file_rasterloom_merger_v1_merger_proto_rawDescGZIP() []byte {
 	return file_rasterloom_merger_v1_merger_proto_rawDescData
 }
 
-var file_rasterloom_merger_v1_merger_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
-var file_rasterloom_merger_v1_merger_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
+var file_rasterloom_merger_v1_merger_proto_enumTypes = make([]protoimpl.EnumInfo, 7)
+var file_rasterloom_merger_v1_merger_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
 var file_rasterloom_merger_v1_merger_proto_goTypes = []any{
 	(ExtentRule)(0),              // 0: rasterloom.merger.v1.ExtentRule
 	(RowsKept)(0),                // 1: rasterloom.merger.v1.RowsKept
 	(CoordinateColumns)(0),       // 2: rasterloom.merger.v1.CoordinateColumns
 	(ValueTypes)(0),              // 3: rasterloom.merger.v1.ValueTypes
 	(Duplicates)(0),              // 4: rasterloom.merger.v1.Duplicates
-	(*MergeSpec)(nil),            // 5: rasterloom.merger.v1.MergeSpec
-	(*LayerSelection)(nil),       // 6: rasterloom.merger.v1.LayerSelection
-	(*Reference)(nil),            // 7: rasterloom.merger.v1.Reference
-	(*Extent)(nil),               // 8: rasterloom.merger.v1.Extent
-	(*PlanMergeRequest)(nil),     // 9: rasterloom.merger.v1.PlanMergeRequest
-	(*PlannedLayer)(nil),         // 10: rasterloom.merger.v1.PlannedLayer
-	(*PlanMergeResponse)(nil),    // 11: rasterloom.merger.v1.PlanMergeResponse
-	(*CompareMergeRequest)(nil),  // 12: rasterloom.merger.v1.CompareMergeRequest
-	(*ComparedLayer)(nil),        // 13: rasterloom.merger.v1.ComparedLayer
-	(*CellDifference)(nil),       // 14: rasterloom.merger.v1.CellDifference
-	(*CompareMergeResponse)(nil), // 15: rasterloom.merger.v1.CompareMergeResponse
-	(*v1.Grid)(nil),              // 16: rasterloom.grid.v1.Grid
-	(*v1.Bounds)(nil),            // 17: rasterloom.grid.v1.Bounds
-	(*v11.Layer)(nil),            // 18: rasterloom.layer.v1.Layer
-	(v11.DataType)(0),            // 19: rasterloom.layer.v1.DataType
-	(*v1.Relation)(nil),          // 20: rasterloom.grid.v1.Relation
-	(*v1.Window)(nil),            // 21: rasterloom.grid.v1.Window
+	(Resampling)(0),              // 5: rasterloom.merger.v1.Resampling
+	(ValueKind)(0),               // 6: rasterloom.merger.v1.ValueKind
+	(*MergeSpec)(nil),            // 7: rasterloom.merger.v1.MergeSpec
+	(*LayerSelection)(nil),       // 8: rasterloom.merger.v1.LayerSelection
+	(*Reference)(nil),            // 9: rasterloom.merger.v1.Reference
+	(*Extent)(nil),               // 10: rasterloom.merger.v1.Extent
+	(*PlanMergeRequest)(nil),     // 11: rasterloom.merger.v1.PlanMergeRequest
+	(*PlannedLayer)(nil),         // 12: rasterloom.merger.v1.PlannedLayer
+	(*Resampled)(nil),            // 13: rasterloom.merger.v1.Resampled
+	(*PlanMergeResponse)(nil),    // 14: rasterloom.merger.v1.PlanMergeResponse
+	(*CompareMergeRequest)(nil),  // 15: rasterloom.merger.v1.CompareMergeRequest
+	(*ComparedLayer)(nil),        // 16: rasterloom.merger.v1.ComparedLayer
+	(*CellDifference)(nil),       // 17: rasterloom.merger.v1.CellDifference
+	(*CompareMergeResponse)(nil), // 18: rasterloom.merger.v1.CompareMergeResponse
+	(*v1.Grid)(nil),              // 19: rasterloom.grid.v1.Grid
+	(*v1.Bounds)(nil),            // 20: rasterloom.grid.v1.Bounds
+	(*v11.Layer)(nil),            // 21: rasterloom.layer.v1.Layer
+	(v11.DataType)(0),            // 22: rasterloom.layer.v1.DataType
+	(*v1.Relation)(nil),          // 23: rasterloom.grid.v1.Relation
+	(*v1.Window)(nil),            // 24: rasterloom.grid.v1.Window
 }
 var file_rasterloom_merger_v1_merger_proto_depIdxs = []int32{
-	6,  // 0: rasterloom.merger.v1.MergeSpec.layers:type_name -> rasterloom.merger.v1.LayerSelection
-	7,  // 1: rasterloom.merger.v1.MergeSpec.reference:type_name -> rasterloom.merger.v1.Reference
-	8,  // 2: rasterloom.merger.v1.MergeSpec.extent:type_name -> rasterloom.merger.v1.Extent
+	8,  // 0: rasterloom.merger.v1.MergeSpec.layers:type_name -> rasterloom.merger.v1.LayerSelection
+	9,  // 1: rasterloom.merger.v1.MergeSpec.reference:type_name -> rasterloom.merger.v1.Reference
+	10, // 2: rasterloom.merger.v1.MergeSpec.extent:type_name -> rasterloom.merger.v1.Extent
 	1,  // 3: rasterloom.merger.v1.MergeSpec.rows_kept:type_name -> rasterloom.merger.v1.RowsKept
 	2,  // 4: rasterloom.merger.v1.MergeSpec.coordinate_columns:type_name -> rasterloom.merger.v1.CoordinateColumns
 	3,  // 5: rasterloom.merger.v1.MergeSpec.value_types:type_name -> rasterloom.merger.v1.ValueTypes
 	4,  // 6: rasterloom.merger.v1.MergeSpec.duplicates:type_name -> rasterloom.merger.v1.Duplicates
-	4,  // 7: rasterloom.merger.v1.LayerSelection.duplicates:type_name -> rasterloom.merger.v1.Duplicates
-	16, // 8: rasterloom.merger.v1.Reference.grid:type_name -> rasterloom.grid.v1.Grid
-	0,  // 9: rasterloom.merger.v1.Extent.rule:type_name -> rasterloom.merger.v1.ExtentRule
-	17, // 10: rasterloom.merger.v1.Extent.bounds:type_name -> rasterloom.grid.v1.Bounds
-	5,  // 11: rasterloom.merger.v1.PlanMergeRequest.spec:type_name -> rasterloom.merger.v1.MergeSpec
-	18, // 12: rasterloom.merger.v1.PlannedLayer.layer:type_name -> rasterloom.layer.v1.Layer
-	19, // 13: rasterloom.merger.v1.PlannedLayer.type:type_name -> rasterloom.layer.v1.DataType
-	20, // 14: rasterloom.merger.v1.PlannedLayer.relation:type_name -> rasterloom.grid.v1.Relation
-	16, // 15: rasterloom.merger.v1.PlanMergeResponse.reference:type_name -> rasterloom.grid.v1.Grid
-	21, // 16: rasterloom.merger.v1.PlanMergeResponse.window:type_name -> rasterloom.grid.v1.Window
-	16, // 17: rasterloom.merger.v1.PlanMergeResponse.lattice:type_name -> rasterloom.grid.v1.Grid
-	10, // 18: rasterloom.merger.v1.PlanMergeResponse.layers:type_name -> rasterloom.merger.v1.PlannedLayer
-	5,  // 19: rasterloom.merger.v1.CompareMergeRequest.spec:type_name -> rasterloom.merger.v1.MergeSpec
-	13, // 20: rasterloom.merger.v1.CompareMergeResponse.layers:type_name -> rasterloom.merger.v1.ComparedLayer
-	14, // 21: rasterloom.merger.v1.CompareMergeResponse.differences:type_name -> rasterloom.merger.v1.CellDifference
-	9,  // 22: rasterloom.merger.v1.MergerService.PlanMerge:input_type -> rasterloom.merger.v1.PlanMergeRequest
-	12, // 23: rasterloom.merger.v1.MergerService.CompareMerge:input_type -> rasterloom.merger.v1.CompareMergeRequest
-	11, // 24: rasterloom.merger.v1.MergerService.PlanMerge:output_type -> rasterloom.merger.v1.PlanMergeResponse
-	15, // 25: rasterloom.merger.v1.MergerService.CompareMerge:output_type -> rasterloom.merger.v1.CompareMergeResponse
-	24, // [24:26] is the sub-list for method output_type
-	22, // [22:24] is the sub-list for method input_type
-	22, // [22:22] is the sub-list for extension type_name
-	22, // [22:22] is the sub-list for extension extendee
-	0,  // [0:22] is the sub-list for field type_name
+	5,  // 7: rasterloom.merger.v1.MergeSpec.resampling:type_name -> rasterloom.merger.v1.Resampling
+	4,  // 8: rasterloom.merger.v1.LayerSelection.duplicates:type_name -> rasterloom.merger.v1.Duplicates
+	5,  // 9: rasterloom.merger.v1.LayerSelection.resampling:type_name -> rasterloom.merger.v1.Resampling
+	6,  // 10: rasterloom.merger.v1.LayerSelection.kind:type_name -> rasterloom.merger.v1.ValueKind
+	19, // 11: rasterloom.merger.v1.Reference.grid:type_name -> rasterloom.grid.v1.Grid
+	0,  // 12: rasterloom.merger.v1.Extent.rule:type_name -> rasterloom.merger.v1.ExtentRule
+	20, // 13: rasterloom.merger.v1.Extent.bounds:type_name -> rasterloom.grid.v1.Bounds
+	7,  // 14: rasterloom.merger.v1.PlanMergeRequest.spec:type_name -> rasterloom.merger.v1.MergeSpec
+	21, // 15: rasterloom.merger.v1.PlannedLayer.layer:type_name -> rasterloom.layer.v1.Layer
+	22, // 16: rasterloom.merger.v1.PlannedLayer.type:type_name -> rasterloom.layer.v1.DataType
+	23, // 17: rasterloom.merger.v1.PlannedLayer.relation:type_name -> rasterloom.grid.v1.Relation
+	13, // 18: rasterloom.merger.v1.PlannedLayer.resampled:type_name -> rasterloom.merger.v1.Resampled
+	5,  // 19: rasterloom.merger.v1.Resampled.method:type_name -> rasterloom.merger.v1.Resampling
+	19, // 20: rasterloom.merger.v1.PlanMergeResponse.reference:type_name -> rasterloom.grid.v1.Grid
+	24, // 21: rasterloom.merger.v1.PlanMergeResponse.window:type_name -> rasterloom.grid.v1.Window
+	19, // 22: rasterloom.merger.v1.PlanMergeResponse.lattice:type_name -> rasterloom.grid.v1.Grid
+	12, // 23: rasterloom.merger.v1.PlanMergeResponse.layers:type_name -> rasterloom.merger.v1.PlannedLayer
+	7,  // 24: rasterloom.merger.v1.CompareMergeRequest.spec:type_name -> rasterloom.merger.v1.MergeSpec
+	16, // 25: rasterloom.merger.v1.CompareMergeResponse.layers:type_name -> rasterloom.merger.v1.ComparedLayer
+	17, // 26: rasterloom.merger.v1.CompareMergeResponse.differences:type_name -> rasterloom.merger.v1.CellDifference
+	11, // 27: rasterloom.merger.v1.MergerService.PlanMerge:input_type -> rasterloom.merger.v1.PlanMergeRequest
+	15, // 28: rasterloom.merger.v1.MergerService.CompareMerge:input_type -> rasterloom.merger.v1.CompareMergeRequest
+	14, // 29: rasterloom.merger.v1.MergerService.PlanMerge:output_type -> rasterloom.merger.v1.PlanMergeResponse
+	18, // 30: rasterloom.merger.v1.MergerService.CompareMerge:output_type -> rasterloom.merger.v1.CompareMergeResponse
+	29, // [29:31] is the sub-list for method output_type
+	27, // [27:29] is the sub-list for method input_type
+	27, // [27:27] is the sub-list for extension type_name
+	27, // [27:27] is the sub-list for extension extendee
+	0,  // [0:27] is the sub-list for field type_name
 }
 
 func init() { file_rasterloom_merger_v1_merger_proto_init() }
@@ -1492,6 +1871,7 @@ func file_rasterloom_merger_v1_merger_proto_init() {
 		return
 	}
 	file_rasterloom_merger_v1_merger_proto_msgTypes[0].OneofWrappers = []any{}
+	file_rasterloom_merger_v1_merger_proto_msgTypes[1].OneofWrappers = []any{}
 	file_rasterloom_merger_v1_merger_proto_msgTypes[2].OneofWrappers = []any{
 		(*Reference_Layer)(nil),
 		(*Reference_Grid)(nil),
@@ -1500,14 +1880,14 @@ func file_rasterloom_merger_v1_merger_proto_init() {
 		(*Extent_Rule)(nil),
 		(*Extent_Bounds)(nil),
 	}
-	file_rasterloom_merger_v1_merger_proto_msgTypes[9].OneofWrappers = []any{}
+	file_rasterloom_merger_v1_merger_proto_msgTypes[10].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_rasterloom_merger_v1_merger_proto_rawDesc), len(file_rasterloom_merger_v1_merger_proto_rawDesc)),
-			NumEnums:      5,
-			NumMessages:   11,
+			NumEnums:      7,
+			NumMessages:   12,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

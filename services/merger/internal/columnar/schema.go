@@ -98,6 +98,18 @@ type layerMetadata struct {
 	ShiftPixels    [2]float64 `json:"shift_pixels"`
 	ResidualPixels [2]float64 `json:"residual_pixels"`
 	PositionError  [2]float64 `json:"position_error"`
+	// Resampling is unset where the cells are taken as they are.
+	Resampling *resamplingMetadata `json:"resampling,omitempty"`
+}
+
+type resamplingMetadata struct {
+	Method   string     `json:"method"`
+	Ratio    [2]float64 `json:"ratio"`
+	Offset   [2]float64 `json:"offset"`
+	MinShare float64    `json:"min_share"`
+	Widened  bool       `json:"widened"`
+	Version  int        `json:"version"`
+	Why      string     `json:"why"`
 }
 
 func describe(p *merge.Plan) tableMetadata {
@@ -129,9 +141,21 @@ func describe(p *merge.Plan) tableMetadata {
 			Format: t.Layer.Format.String(), Table: t.Layer.Table.String(), Generation: t.Layer.Generation,
 			Verdict: r.Verdict.String(), OffsetRows: r.OffsetRows, OffsetCols: r.OffsetCols, LongitudeTurns: r.LongitudeTurns,
 			Shift: pair(r.Shift), ShiftPixels: pair(r.ShiftPixels), ResidualPixels: pair(r.ResidualPixels), PositionError: pair(r.PositionError),
+			Resampling: describeResampling(t.Resampling),
 		})
 	}
 	return m
+}
+
+func describeResampling(r *merge.Resampling) *resamplingMetadata {
+	if r == nil {
+		return nil
+	}
+	is := r.Kernel.Receipt()
+	return &resamplingMetadata{
+		Method: is.Method.String(), Ratio: [2]float64{is.RatioX, is.RatioY}, Offset: [2]float64{is.OffsetX, is.OffsetY},
+		MinShare: is.MinShare, Widened: is.Widened, Version: is.Version, Why: r.Why,
+	}
 }
 
 func pair(v grid.Vector) [2]float64 { return [2]float64{v.X, v.Y} }

@@ -46,6 +46,15 @@ func set(b []uint64, at, n int) {
 	}
 }
 
+// unset clears the n bits from offset at.
+func unset(b []uint64, at, n int) {
+	for n > 0 {
+		k := min(n, 64-at&63)
+		b[at>>6] &^= low(k) << (at & 63)
+		at, n = at+k, n-k
+	}
+}
+
 // setLow sets the first n bits and clears the rest.
 func setLow(b []uint64, n int) {
 	for i := range b {
@@ -57,6 +66,14 @@ func setLow(b []uint64, n int) {
 func ones(b []uint64) (n int64) {
 	for _, w := range b {
 		n += int64(bits.OnesCount64(w))
+	}
+	return n
+}
+
+// onesBetween counts the bits that are set in [from, to).
+func onesBetween(b []uint64, from, to int) (n int64) {
+	for ; from < to; from += 64 {
+		n += int64(bits.OnesCount64(load(b, from, min(64, to-from))))
 	}
 	return n
 }

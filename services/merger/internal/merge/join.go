@@ -46,6 +46,11 @@ func (p *Plan) JoinRequest(rows Rows) layer.JoinRequest {
 // INVALID_ARGUMENT, naming the layer.
 func (p *Plan) CheckJoin() error {
 	for _, t := range p.Threads {
+		if t.Resampling != nil {
+			return fault.New(fault.Invalid, fault.InvalidArgument,
+				"layer %q: the legacy merge cannot resample (%s was asked for): leave out use_legacy_merge", t.Layer.Name, t.Resampling.Method).
+				With("layer", t.Layer.Name).With("field", "resampling").With("method", t.Resampling.Method)
+		}
 		if t.Duplicates != layer.DuplicatesError {
 			return fault.New(fault.Invalid, fault.InvalidArgument,
 				"layer %q: the legacy merge cannot choose between cells that are stored more than once (%s)", t.Layer.Name, t.Duplicates).

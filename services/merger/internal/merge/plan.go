@@ -10,6 +10,7 @@ package merge
 import (
 	"fmt"
 	"math"
+	"sort"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -48,8 +49,12 @@ type Thread struct {
 	// Explanation is the relation in the words of whoever found it, for
 	// warnings.
 	Explanation string
-	// Placement is where the layer's cells land in the plan's window. Plan
-	// makes it.
+	// Resampling is how the cells of the lattice get values from those of the
+	// layer; nil where these are taken as they are.
+	Resampling *Resampling
+	// Placement is where the layer's cells land in the plan's window; of a
+	// resampled one, the cells of the lattice themselves that can have a value.
+	// Plan makes it.
 	Placement grid.Placement
 	// Duplicates says what becomes of cells that are stored more than once.
 	Duplicates layer.Duplicates
@@ -186,7 +191,10 @@ func (p *Plan) Complete() error {
 	touched := false
 	for i := range p.Threads {
 		t := &p.Threads[i]
-		t.Placement = t.Relation.Place(t.Layer.Grid, p.Window)
+		if err := p.place(t); err != nil {
+			return err
+		}
+		t.Type = t.typeOfColumn(t.Type)
 		touched = touched || t.Selected() && !t.Placement.Empty()
 	}
 	if !touched {
@@ -200,7 +208,11 @@ func (p *Plan) Complete() error {
 			With("bytes", need).With("limit", p.Limits.MemoryBytes)
 	}
 	if p.Endpoints == 0 {
-		cells := float64(p.Window.Cells()) * float64(len(p.Threads))
+		var cells float64
+		for _, t := range p.Threads {
+			read := t.cellsToRead(Rows{p.Window.RowStart, p.Window.RowStop})
+			cells += math.Max(float64(p.Window.Cells()), float64(read.Cells()))
+		}
 		p.Endpoints = int(min(maxEndpoints, math.Ceil(cells/endpointCells)))
 	}
 	p.Endpoints = int(min(int64(p.Endpoints), p.Window.Rows()))
@@ -368,10 +380,19 @@ func (p *Plan) bandRowBytes() float64 {
 }
 
 // bandRows is the number of rows of a band. It bounds the indices of cells in a
-// band to what fits int on every machine.
+// band to what fits int on every machine. Source cells under the band count, the
+// halo around them does not: it is the same for a band of one row.
 func (p *Plan) bandRows() int64 {
 	rows := int64(float64(p.Limits.BandBytes) / p.bandRowBytes())
-	return max(1, min(rows, math.MaxInt32/p.Window.Cols(), p.Window.Rows()))
+	rows = max(1, min(rows, math.MaxInt32/p.Window.Cols(), p.Window.Rows()))
+	return max(1, int64(sort.Search(int(rows), func(i int) bool {
+		rows := int64(i) + 1
+		size := float64(rows) * p.bandRowBytes()
+		for j := range p.Threads {
+			size += p.sourceBytes(&p.Threads[j], rows) - p.sourceBytes(&p.Threads[j], 0)
+		}
+		return size > float64(p.Limits.BandBytes)
+	})))
 }
 
 // ChunkCells is the size of the chunks that layers are read in.
@@ -381,10 +402,11 @@ func (p *Plan) ChunkCells() int {
 }
 
 // PeakMemory is the memory that one stream of the merge needs at most, in
-// bytes: bands and chunks in flight, and a batch with what its encoding takes.
+// bytes: bands and chunks in flight, what is resampled from, and a batch with
+// what its encoding takes.
 func (p *Plan) PeakMemory() int64 {
 	const batchCopies = 3 // the batch, its encoded body, and the copy that gRPC sends
-	size := bandsInFlight * float64(p.bandRows()) * p.bandRowBytes()
+	size := bandsInFlight*float64(p.bandRows())*p.bandRowBytes() + p.resamplingBytes()
 	size += batchCopies * p.RowBytes() * float64(min(int64(p.BatchRows), p.Window.Cells()))
 	for _, t := range p.Threads {
 		size += float64(layer.ChunksPerStream * layer.ChunkBytes(t.Layer.StoredType, p.ChunkCells()))
@@ -398,19 +420,7 @@ func (p *Plan) Requests(rows Rows) []layer.CellRequest {
 	requests := make([]layer.CellRequest, len(p.Threads))
 	for i, t := range p.Threads {
 		requests[i] = layer.CellRequest{Layer: t.Layer, ChunkCells: p.ChunkCells(), Duplicates: t.Duplicates}
-		w := grid.Window{
-			RowStart: max(t.Placement.RowStart, rows.Start-t.Placement.RowShift),
-			RowStop:  min(t.Placement.RowStop, rows.Stop-t.Placement.RowShift),
-		}
-		for j, s := range t.Placement.Segments {
-			if j == 0 {
-				w.ColStart, w.ColStop = s.SrcStart, s.SrcStop
-			}
-			w.ColStart, w.ColStop = min(w.ColStart, s.SrcStart), max(w.ColStop, s.SrcStop)
-		}
-		if !w.Empty() {
-			requests[i].Window = w
-		}
+		requests[i].Window = t.cellsToRead(rows)
 	}
 	return requests
 }
@@ -423,7 +433,9 @@ func (p *Plan) Warnings() []string {
 	}
 	for _, t := range p.Threads {
 		r := t.Relation
-		if r.Verdict == grid.VerdictShift {
+		if t.Resampling != nil {
+			warnings = append(warnings, t.Resampling.warning(t.Layer.Name))
+		} else if r.Verdict == grid.VerdictShift {
 			explanation := t.Explanation
 			if explanation == "" {
 				explanation = fmt.Sprintf("shifted by %+.3g pixels on x and %+.3g on y", r.ShiftPixels.X, r.ShiftPixels.Y)

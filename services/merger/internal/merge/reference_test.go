@@ -127,6 +127,10 @@ func naive(p *Plan, rows Rows, cells [][]cell) *table {
 	lookup := make([]map[[2]int64]float64, len(p.Threads))
 	for i, thread := range p.Threads {
 		lookup[i] = map[[2]int64]float64{}
+		if thread.Resampling != nil {
+			lookup[i] = resampledCells(p, thread, cells[i])
+			continue
+		}
 		for _, c := range cells[i] {
 			row := int64(c.row) + thread.Relation.OffsetRows
 			col := int64(c.col) + thread.Relation.OffsetCols

@@ -24,7 +24,8 @@ type Source interface {
 type shuttle interface {
 	// prime gets the first chunk.
 	prime(ctx context.Context) error
-	// next is the lattice row of the next cell; false when there is none.
+	// next is the lattice row of the next cell, or one before it where there may
+	// be none; false when no more is to come.
 	next() (row int64, ok bool)
 	// fill scatters the cells of the rows into the band's window.
 	fill(ctx context.Context, band int, rows Rows) error
@@ -34,6 +35,9 @@ type shuttle interface {
 	column(capacity int) column
 	// tally is what was counted so far by fill.
 	tally() *count
+	// check fails when cells were lost or made up, once all bands were read;
+	// emitted says whether the thread has a column.
+	check(emitted bool) error
 }
 
 // count is what a shuttle counted.
@@ -78,8 +82,11 @@ type carrier[S, T layer.Value] struct {
 	counted count
 }
 
-// newShuttle picks the carrier for the types of a thread.
+// newShuttle picks the shuttle for the types of a thread.
 func newShuttle(p *Plan, i int, source Source) (shuttle, error) {
+	if p.Threads[i].Resampling != nil {
+		return newResampling(p, i, source)
+	}
 	switch p.Threads[i].Layer.StoredType {
 	case layer.Float64:
 		return newCarrierOf[float64](p, i, source)
@@ -175,6 +182,8 @@ func converter[S, T layer.Value]() func(S) (T, bool) {
 
 func (c *carrier[S, T]) tally() *count           { return &c.counted }
 func (c *carrier[S, T]) valid(band int) []uint64 { return c.windows[band].valid }
+
+func (c *carrier[S, T]) check(emitted bool) error { return c.counted.check(*c.thread, emitted) }
 
 func (c *carrier[S, T]) prime(ctx context.Context) error { return c.advance(ctx) }
 

@@ -71,7 +71,7 @@ func Weave(ctx context.Context, p *Plan, rows Rows, sources []Source, emit func(
 	}
 	result := Result{Rows: g.rows, Batches: g.batch.Sequence, Cells: make([]int64, len(p.Threads)), Bands: g.bands}
 	for i, s := range shuttles {
-		if err := s.tally().check(p.Threads[i], p.Threads[i].Selected()); err != nil {
+		if err := s.check(p.Threads[i].Selected()); err != nil {
 			return Result{}, err
 		}
 		result.Cells[i] = s.tally().kept
@@ -97,10 +97,9 @@ func fillBands(ctx context.Context, p *Plan, rows Rows, shuttles []shuttle, free
 	for start := rows.Start; start < rows.Stop; {
 		if p.Keep != KeepEvery {
 			next, some := nextRow(shuttles)
-			if !some {
+			if start = max(start, next); !some || start >= rows.Stop {
 				return nil
 			}
-			start = max(start, next)
 		}
 		b := band{rows: Rows{start, min(start+height, rows.Stop)}}
 		select {

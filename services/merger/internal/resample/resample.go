@@ -126,8 +126,8 @@ func New(method Method, src, ref grid.Grid, window grid.Window, options Options)
 	}
 	if !(options.MinShare >= 0 && options.MinShare <= 1) {
 		return nil, fault.New(fault.Invalid, fault.InvalidArgument,
-			"min_valid_share is %v, and must be between 0 and 1", options.MinShare).
-			With("field", "min_valid_share").With("value", options.MinShare)
+			"min_share is %v, and must be between 0 and 1", options.MinShare).
+			With("field", "min_share").With("value", options.MinShare)
 	}
 	if err := src.Validate(); err != nil {
 		return nil, err
@@ -237,6 +237,9 @@ func (k *Kernel) SourceWindow(rowStart, rowStop int64) grid.Window {
 	}
 	return w
 }
+
+// SourceCols is the number of columns of SourceWindow.
+func (k *Kernel) SourceCols() int64 { return k.source.Cols() }
 
 // MaxSourceRows bounds the rows of SourceWindow for a band of so many rows: the
 // rows under the band and the halo.

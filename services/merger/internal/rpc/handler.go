@@ -61,6 +61,7 @@ func (h *Handler) PlanMerge(ctx context.Context, request *connect.Request[merger
 		if t.Selected() {
 			answer.Layers = append(answer.Layers, &mergerv1.PlannedLayer{
 				Layer: plan.layers[i], Column: t.Column, Type: wire.ToDataType(t.Type), Relation: plan.relations[i],
+				Resampled: toResampled(t),
 			})
 		}
 	}

@@ -216,6 +216,13 @@ func (p *Planner) plan(ctx context.Context, spec *mergerv1.MergeSpec) (*planned,
 		if l.Name == related.GetReferenceLayer() {
 			out.Reference = i
 		}
+		var selection *mergerv1.LayerSelection
+		if i < len(spec.GetLayers()) {
+			selection = spec.GetLayers()[i]
+		}
+		if t.Resampling, err = resamplingOf(t, lattice, spec, selection); err != nil {
+			return nil, err
+		}
 		if err := checkMergeable(t, lattice, out.relations[i], related.GetReferenceLayer(), spec.GetTolerancePixels()); err != nil {
 			return nil, err
 		}
@@ -328,8 +335,11 @@ func (p *Planner) relate(ctx context.Context, spec *mergerv1.MergeSpec, layers [
 func window(spec *mergerv1.MergeSpec, plan *merge.Plan) (grid.Window, error) {
 	var placed []grid.Placed
 	for _, t := range plan.Threads {
-		if t.Selected() {
-			placed = append(placed, grid.Placed{Grid: t.Layer.Grid, Relation: t.Relation})
+		if p, ok := t.Placed(plan.Lattice); ok && t.Selected() {
+			placed = append(placed, p)
+		} else if t.Selected() && spec.GetExtent().GetRule() == mergerv1.ExtentRule_EXTENT_RULE_INTERSECTION {
+			return grid.Window{}, fault.New(fault.Range, fault.Disjoint, "layer %q covers no cell of the lattice", t.Layer.Name).
+				With("layer", t.Layer.Name)
 		}
 	}
 	if spec.GetExtent().GetBounds() == nil {
@@ -365,7 +375,7 @@ func checkReadable(l layer.Layer) error {
 }
 
 // checkMergeable refuses a layer whose cells cannot be placed on the lattice by
-// whole rows and columns.
+// whole rows and columns, and that is not resampled.
 func checkMergeable(t merge.Thread, lattice grid.Grid, relation *gridv1.Relation, reference string, tolerance float64) error {
 	name, r := t.Layer.Name, t.Relation
 	if reference == "" {
@@ -378,21 +388,17 @@ func checkMergeable(t merge.Thread, lattice grid.Grid, relation *gridv1.Relation
 		return nil
 	case grid.VerdictReproject:
 		return fault.New(fault.Precondition, fault.CRSMismatch,
-			"layer %q is in the CRS %s and the reference, %s, in %s: reproject one of them first",
+			"layer %q is in the CRS %s and the reference, %s, in %s: layers are resampled within one CRS only; reproject one of them first",
 			name, shorten(t.Layer.Grid.CRS), reference, shorten(lattice.CRS)).
 			With("layer", name).With("crs", shorten(t.Layer.Grid.CRS)).With("reference_crs", shorten(lattice.CRS))
 	case grid.VerdictDisjoint:
 		return fault.New(fault.Range, fault.Disjoint, "layer %q has no cell in common with the reference, %s", name, reference).
 			With("layer", name)
 	case grid.VerdictResample:
-		axis, measured := "x", r.ResidualPixels.X
-		if r.ResidualPixels.Y > measured {
-			axis, measured = "y", r.ResidualPixels.Y
+		if t.Resampling != nil {
+			return nil
 		}
-		return fault.New(fault.Precondition, fault.ResidualTooLarge,
-			"layer %q still lies %.3g pixels off the reference, %s, on %s after the best shift, and the tolerance is %v: resample it first",
-			name, measured, reference, axis, tolerance).
-			With("layer", name).With("axis", axis).With("measured", measured).With("limit", tolerance)
+		return needsResampling(t, lattice, reference, tolerance)
 	default:
 		return fmt.Errorf("the aligner gave layer %q the verdict %s", name, relation.GetVerdict())
 	}

@@ -45,6 +45,27 @@ class Duplicates(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     DUPLICATES_FIRST: _ClassVar[Duplicates]
     DUPLICATES_LAST: _ClassVar[Duplicates]
     DUPLICATES_MEAN: _ClassVar[Duplicates]
+
+class Resampling(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    RESAMPLING_UNSPECIFIED: _ClassVar[Resampling]
+    RESAMPLING_NONE: _ClassVar[Resampling]
+    RESAMPLING_NEAREST: _ClassVar[Resampling]
+    RESAMPLING_BILINEAR: _ClassVar[Resampling]
+    RESAMPLING_CUBIC: _ClassVar[Resampling]
+    RESAMPLING_AVERAGE: _ClassVar[Resampling]
+    RESAMPLING_MODE: _ClassVar[Resampling]
+    RESAMPLING_MIN: _ClassVar[Resampling]
+    RESAMPLING_MAX: _ClassVar[Resampling]
+    RESAMPLING_SUM: _ClassVar[Resampling]
+    RESAMPLING_AUTO: _ClassVar[Resampling]
+
+class ValueKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    VALUE_KIND_UNSPECIFIED: _ClassVar[ValueKind]
+    VALUE_KIND_CONTINUOUS: _ClassVar[ValueKind]
+    VALUE_KIND_CATEGORICAL: _ClassVar[ValueKind]
+    VALUE_KIND_COUNT: _ClassVar[ValueKind]
 EXTENT_RULE_UNSPECIFIED: ExtentRule
 EXTENT_RULE_UNION: ExtentRule
 EXTENT_RULE_INTERSECTION: ExtentRule
@@ -67,9 +88,24 @@ DUPLICATES_ERROR: Duplicates
 DUPLICATES_FIRST: Duplicates
 DUPLICATES_LAST: Duplicates
 DUPLICATES_MEAN: Duplicates
+RESAMPLING_UNSPECIFIED: Resampling
+RESAMPLING_NONE: Resampling
+RESAMPLING_NEAREST: Resampling
+RESAMPLING_BILINEAR: Resampling
+RESAMPLING_CUBIC: Resampling
+RESAMPLING_AVERAGE: Resampling
+RESAMPLING_MODE: Resampling
+RESAMPLING_MIN: Resampling
+RESAMPLING_MAX: Resampling
+RESAMPLING_SUM: Resampling
+RESAMPLING_AUTO: Resampling
+VALUE_KIND_UNSPECIFIED: ValueKind
+VALUE_KIND_CONTINUOUS: ValueKind
+VALUE_KIND_CATEGORICAL: ValueKind
+VALUE_KIND_COUNT: ValueKind
 
 class MergeSpec(_message.Message):
-    __slots__ = ("layers", "reference", "extent", "rows_kept", "tolerance_pixels", "coordinate_columns", "value_types", "batch_rows", "endpoints", "use_legacy_merge", "duplicates")
+    __slots__ = ("layers", "reference", "extent", "rows_kept", "tolerance_pixels", "coordinate_columns", "value_types", "batch_rows", "endpoints", "use_legacy_merge", "duplicates", "resampling", "min_share")
     LAYERS_FIELD_NUMBER: _ClassVar[int]
     REFERENCE_FIELD_NUMBER: _ClassVar[int]
     EXTENT_FIELD_NUMBER: _ClassVar[int]
@@ -81,6 +117,8 @@ class MergeSpec(_message.Message):
     ENDPOINTS_FIELD_NUMBER: _ClassVar[int]
     USE_LEGACY_MERGE_FIELD_NUMBER: _ClassVar[int]
     DUPLICATES_FIELD_NUMBER: _ClassVar[int]
+    RESAMPLING_FIELD_NUMBER: _ClassVar[int]
+    MIN_SHARE_FIELD_NUMBER: _ClassVar[int]
     layers: _containers.RepeatedCompositeFieldContainer[LayerSelection]
     reference: Reference
     extent: Extent
@@ -92,17 +130,25 @@ class MergeSpec(_message.Message):
     endpoints: int
     use_legacy_merge: bool
     duplicates: Duplicates
-    def __init__(self, layers: _Optional[_Iterable[_Union[LayerSelection, _Mapping]]] = ..., reference: _Optional[_Union[Reference, _Mapping]] = ..., extent: _Optional[_Union[Extent, _Mapping]] = ..., rows_kept: _Optional[_Union[RowsKept, str]] = ..., tolerance_pixels: _Optional[float] = ..., coordinate_columns: _Optional[_Union[CoordinateColumns, str]] = ..., value_types: _Optional[_Union[ValueTypes, str]] = ..., batch_rows: _Optional[int] = ..., endpoints: _Optional[int] = ..., use_legacy_merge: _Optional[bool] = ..., duplicates: _Optional[_Union[Duplicates, str]] = ...) -> None: ...
+    resampling: Resampling
+    min_share: float
+    def __init__(self, layers: _Optional[_Iterable[_Union[LayerSelection, _Mapping]]] = ..., reference: _Optional[_Union[Reference, _Mapping]] = ..., extent: _Optional[_Union[Extent, _Mapping]] = ..., rows_kept: _Optional[_Union[RowsKept, str]] = ..., tolerance_pixels: _Optional[float] = ..., coordinate_columns: _Optional[_Union[CoordinateColumns, str]] = ..., value_types: _Optional[_Union[ValueTypes, str]] = ..., batch_rows: _Optional[int] = ..., endpoints: _Optional[int] = ..., use_legacy_merge: _Optional[bool] = ..., duplicates: _Optional[_Union[Duplicates, str]] = ..., resampling: _Optional[_Union[Resampling, str]] = ..., min_share: _Optional[float] = ...) -> None: ...
 
 class LayerSelection(_message.Message):
-    __slots__ = ("name", "column", "duplicates")
+    __slots__ = ("name", "column", "duplicates", "resampling", "min_share", "kind")
     NAME_FIELD_NUMBER: _ClassVar[int]
     COLUMN_FIELD_NUMBER: _ClassVar[int]
     DUPLICATES_FIELD_NUMBER: _ClassVar[int]
+    RESAMPLING_FIELD_NUMBER: _ClassVar[int]
+    MIN_SHARE_FIELD_NUMBER: _ClassVar[int]
+    KIND_FIELD_NUMBER: _ClassVar[int]
     name: str
     column: str
     duplicates: Duplicates
-    def __init__(self, name: _Optional[str] = ..., column: _Optional[str] = ..., duplicates: _Optional[_Union[Duplicates, str]] = ...) -> None: ...
+    resampling: Resampling
+    min_share: float
+    kind: ValueKind
+    def __init__(self, name: _Optional[str] = ..., column: _Optional[str] = ..., duplicates: _Optional[_Union[Duplicates, str]] = ..., resampling: _Optional[_Union[Resampling, str]] = ..., min_share: _Optional[float] = ..., kind: _Optional[_Union[ValueKind, str]] = ...) -> None: ...
 
 class Reference(_message.Message):
     __slots__ = ("layer", "grid")
@@ -127,16 +173,40 @@ class PlanMergeRequest(_message.Message):
     def __init__(self, spec: _Optional[_Union[MergeSpec, _Mapping]] = ...) -> None: ...
 
 class PlannedLayer(_message.Message):
-    __slots__ = ("layer", "column", "type", "relation")
+    __slots__ = ("layer", "column", "type", "relation", "resampled")
     LAYER_FIELD_NUMBER: _ClassVar[int]
     COLUMN_FIELD_NUMBER: _ClassVar[int]
     TYPE_FIELD_NUMBER: _ClassVar[int]
     RELATION_FIELD_NUMBER: _ClassVar[int]
+    RESAMPLED_FIELD_NUMBER: _ClassVar[int]
     layer: _layer_pb2.Layer
     column: str
     type: _layer_pb2.DataType
     relation: _grid_pb2.Relation
-    def __init__(self, layer: _Optional[_Union[_layer_pb2.Layer, _Mapping]] = ..., column: _Optional[str] = ..., type: _Optional[_Union[_layer_pb2.DataType, str]] = ..., relation: _Optional[_Union[_grid_pb2.Relation, _Mapping]] = ...) -> None: ...
+    resampled: Resampled
+    def __init__(self, layer: _Optional[_Union[_layer_pb2.Layer, _Mapping]] = ..., column: _Optional[str] = ..., type: _Optional[_Union[_layer_pb2.DataType, str]] = ..., relation: _Optional[_Union[_grid_pb2.Relation, _Mapping]] = ..., resampled: _Optional[_Union[Resampled, _Mapping]] = ...) -> None: ...
+
+class Resampled(_message.Message):
+    __slots__ = ("method", "explanation", "ratio_x", "ratio_y", "offset_x", "offset_y", "min_share", "widened", "version")
+    METHOD_FIELD_NUMBER: _ClassVar[int]
+    EXPLANATION_FIELD_NUMBER: _ClassVar[int]
+    RATIO_X_FIELD_NUMBER: _ClassVar[int]
+    RATIO_Y_FIELD_NUMBER: _ClassVar[int]
+    OFFSET_X_FIELD_NUMBER: _ClassVar[int]
+    OFFSET_Y_FIELD_NUMBER: _ClassVar[int]
+    MIN_SHARE_FIELD_NUMBER: _ClassVar[int]
+    WIDENED_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    method: Resampling
+    explanation: str
+    ratio_x: float
+    ratio_y: float
+    offset_x: float
+    offset_y: float
+    min_share: float
+    widened: bool
+    version: int
+    def __init__(self, method: _Optional[_Union[Resampling, str]] = ..., explanation: _Optional[str] = ..., ratio_x: _Optional[float] = ..., ratio_y: _Optional[float] = ..., offset_x: _Optional[float] = ..., offset_y: _Optional[float] = ..., min_share: _Optional[float] = ..., widened: _Optional[bool] = ..., version: _Optional[int] = ...) -> None: ...
 
 class PlanMergeResponse(_message.Message):
     __slots__ = ("reference", "reference_layer", "reference_explanation", "window", "lattice", "layers", "max_rows", "max_bytes", "peak_memory_bytes", "endpoints", "warnings", "arrow_schema", "flight_uri")
