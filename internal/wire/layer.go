@@ -20,7 +20,7 @@ func FromLayer(p *layerv1.Layer) (layer.Layer, error) {
 		Nodata: p.Nodata, Registration: FromRegistration(p.GetRegistration()), SouthUp: p.GetSouthUp(),
 		TargetResolution: p.TargetResolution,
 		HasIndices:       p.GetHasIndices(), HasCoordinates: p.GetHasCoordinates(), HasKey: p.GetHasKey(),
-		Generation: p.GetGeneration(), EstimatedRows: p.GetEstimatedRows(),
+		Generation: p.GetGeneration(), EstimatedRows: p.GetEstimatedRows(), Tiling: p.GetTiling(),
 	}
 	if p.GetUpdateTime() != nil {
 		l.UpdateTime = p.GetUpdateTime().AsTime()
@@ -49,7 +49,7 @@ func ToLayer(l layer.Layer) *layerv1.Layer {
 		Nodata: l.Nodata, Registration: registrations[l.Registration], SouthUp: l.SouthUp,
 		TargetResolution: l.TargetResolution,
 		HasIndices:       l.HasIndices, HasCoordinates: l.HasCoordinates, HasKey: l.HasKey,
-		Generation: l.Generation, EstimatedRows: l.EstimatedRows,
+		Generation: l.Generation, EstimatedRows: l.EstimatedRows, Tiling: l.Tiling,
 	}
 	if l.Table != (layer.Table{}) {
 		p.Table = &layerv1.Table{Schema: l.Table.Schema, Name: l.Table.Name}

@@ -25,7 +25,7 @@ func full() layer.Layer {
 		Format: layer.FormatWindowed, Table: layer.Table{Schema: "public", Name: "windowed_birds"},
 		DeclaredType: layer.Uint8, StoredType: layer.Float64, Nodata: &nodata,
 		Registration: grid.RegistrationUpperLeft, SouthUp: true, TargetResolution: &resolution,
-		HasIndices: true, HasCoordinates: true, HasKey: true, Generation: 7, EstimatedRows: 12,
+		HasIndices: true, HasCoordinates: true, HasKey: true, Tiling: `{"zarr_format":3}`, Generation: 7, EstimatedRows: 12,
 		Problems: []layer.Problem{{
 			Code: "NO_KEY", Severity: layer.Warning, Message: "no key",
 			Fields: map[string]string{"table": "windowed_birds"}, Fix: "add one",

@@ -409,7 +409,10 @@ type Layer struct {
 	// What was found about the layer.
 	Problems []*Problem `protobuf:"bytes,17,rep,name=problems,proto3" json:"problems,omitempty"`
 	// When something about the layer last changed.
-	UpdateTime    *timestamppb.Timestamp `protobuf:"bytes,18,opt,name=update_time,json=updateTime,proto3" json:"update_time,omitempty"`
+	UpdateTime *timestamppb.Timestamp `protobuf:"bytes,18,opt,name=update_time,json=updateTime,proto3" json:"update_time,omitempty"`
+	// How the cells of a TILED layer are encoded: JSON, the metadata of a Zarr v3
+	// array whose chunks its tiles are. Empty for other formats.
+	Tiling        string `protobuf:"bytes,19,opt,name=tiling,proto3" json:"tiling,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -570,6 +573,13 @@ func (x *Layer) GetUpdateTime() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *Layer) GetTiling() string {
+	if x != nil {
+		return x.Tiling
+	}
+	return ""
+}
+
 var File_rasterloom_layer_v1_layer_proto protoreflect.FileDescriptor
 
 const file_rasterloom_layer_v1_layer_proto_rawDesc = "" +
@@ -586,7 +596,7 @@ const file_rasterloom_layer_v1_layer_proto_rawDesc = "" +
 	"\x03fix\x18\x05 \x01(\tR\x03fix\x1a9\n" +
 	"\vFieldsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xce\x06\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xf0\x06\n" +
 	"\x05Layer\x12\x1c\n" +
 	"\x04name\x18\x01 \x01(\tB\b\xbaH\x05r\x03(\xff\x01R\x04name\x12\x1c\n" +
 	"\x04band\x18\x02 \x01(\tB\b\xbaH\x05r\x03(\xff\x01R\x04band\x12,\n" +
@@ -611,7 +621,8 @@ const file_rasterloom_layer_v1_layer_proto_rawDesc = "" +
 	"\x0eestimated_rows\x18\x10 \x01(\x03R\restimatedRows\x128\n" +
 	"\bproblems\x18\x11 \x03(\v2\x1c.rasterloom.layer.v1.ProblemR\bproblems\x12;\n" +
 	"\vupdate_time\x18\x12 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"updateTimeB\t\n" +
+	"updateTime\x12 \n" +
+	"\x06tiling\x18\x13 \x01(\tB\b\xbaH\x05r\x03(\x80 R\x06tilingB\t\n" +
 	"\a_nodataB\x14\n" +
 	"\x12_target_resolution*\x99\x01\n" +
 	"\x06Format\x12\x16\n" +

@@ -15,7 +15,7 @@ func sameFacts(a, b layer.Record) bool {
 		a.Table == b.Table && a.TableOID == b.TableOID && a.TableFile == b.TableFile &&
 		a.DeclaredType == b.DeclaredType && a.StoredType == b.StoredType && sameOptional(a.Nodata, b.Nodata) &&
 		a.Registration == b.Registration && a.SouthUp == b.SouthUp && sameOptional(a.TargetResolution, b.TargetResolution) &&
-		a.HasIndices == b.HasIndices && a.HasCoordinates == b.HasCoordinates && a.HasKey == b.HasKey
+		a.HasIndices == b.HasIndices && a.HasCoordinates == b.HasCoordinates && a.HasKey == b.HasKey && a.Tiling == b.Tiling
 }
 
 // sameObservations reports whether the rest is the same too.

@@ -92,7 +92,7 @@ class Problem(_message.Message):
     def __init__(self, code: _Optional[str] = ..., severity: _Optional[_Union[Severity, str]] = ..., message: _Optional[str] = ..., fields: _Optional[_Mapping[str, str]] = ..., fix: _Optional[str] = ...) -> None: ...
 
 class Layer(_message.Message):
-    __slots__ = ("name", "band", "grid", "format", "table", "declared_type", "stored_type", "nodata", "registration", "south_up", "target_resolution", "has_indices", "has_coordinates", "has_key", "generation", "estimated_rows", "problems", "update_time")
+    __slots__ = ("name", "band", "grid", "format", "table", "declared_type", "stored_type", "nodata", "registration", "south_up", "target_resolution", "has_indices", "has_coordinates", "has_key", "generation", "estimated_rows", "problems", "update_time", "tiling")
     NAME_FIELD_NUMBER: _ClassVar[int]
     BAND_FIELD_NUMBER: _ClassVar[int]
     GRID_FIELD_NUMBER: _ClassVar[int]
@@ -111,6 +111,7 @@ class Layer(_message.Message):
     ESTIMATED_ROWS_FIELD_NUMBER: _ClassVar[int]
     PROBLEMS_FIELD_NUMBER: _ClassVar[int]
     UPDATE_TIME_FIELD_NUMBER: _ClassVar[int]
+    TILING_FIELD_NUMBER: _ClassVar[int]
     name: str
     band: str
     grid: _grid_pb2.Grid
@@ -129,4 +130,5 @@ class Layer(_message.Message):
     estimated_rows: int
     problems: _containers.RepeatedCompositeFieldContainer[Problem]
     update_time: _timestamp_pb2.Timestamp
-    def __init__(self, name: _Optional[str] = ..., band: _Optional[str] = ..., grid: _Optional[_Union[_grid_pb2.Grid, _Mapping]] = ..., format: _Optional[_Union[Format, str]] = ..., table: _Optional[_Union[Table, _Mapping]] = ..., declared_type: _Optional[_Union[DataType, str]] = ..., stored_type: _Optional[_Union[DataType, str]] = ..., nodata: _Optional[float] = ..., registration: _Optional[_Union[_grid_pb2.Registration, str]] = ..., south_up: _Optional[bool] = ..., target_resolution: _Optional[float] = ..., has_indices: _Optional[bool] = ..., has_coordinates: _Optional[bool] = ..., has_key: _Optional[bool] = ..., generation: _Optional[int] = ..., estimated_rows: _Optional[int] = ..., problems: _Optional[_Iterable[_Union[Problem, _Mapping]]] = ..., update_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    tiling: str
+    def __init__(self, name: _Optional[str] = ..., band: _Optional[str] = ..., grid: _Optional[_Union[_grid_pb2.Grid, _Mapping]] = ..., format: _Optional[_Union[Format, str]] = ..., table: _Optional[_Union[Table, _Mapping]] = ..., declared_type: _Optional[_Union[DataType, str]] = ..., stored_type: _Optional[_Union[DataType, str]] = ..., nodata: _Optional[float] = ..., registration: _Optional[_Union[_grid_pb2.Registration, str]] = ..., south_up: _Optional[bool] = ..., target_resolution: _Optional[float] = ..., has_indices: _Optional[bool] = ..., has_coordinates: _Optional[bool] = ..., has_key: _Optional[bool] = ..., generation: _Optional[int] = ..., estimated_rows: _Optional[int] = ..., problems: _Optional[_Iterable[_Union[Problem, _Mapping]]] = ..., update_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., tiling: _Optional[str] = ...) -> None: ...
