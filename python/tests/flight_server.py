@@ -10,7 +10,7 @@ import json
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import grpc
 import pyarrow as pa
@@ -59,8 +59,8 @@ class Script:
 class ScriptedFlight(fl.FlightServerBase):
     """Plays a script."""
 
-    def __init__(self, script: Script) -> None:
-        super().__init__("grpc://127.0.0.1:0")
+    def __init__(self, script: Script, scheme: str = "grpc", **options: Any) -> None:
+        super().__init__(f"{scheme}://127.0.0.1:0", **options)
         self.script = script
 
     def get_flight_info(self, context: object, descriptor: fl.FlightDescriptor) -> fl.FlightInfo:  # noqa: ARG002
@@ -78,10 +78,10 @@ class ScriptedFlight(fl.FlightServerBase):
 
 
 @contextmanager
-def scripted(script: Script) -> Iterator[str]:
-    """Serve a script; gives the address."""
-    with ScriptedFlight(script) as server:
-        yield f"grpc://127.0.0.1:{server.port}"
+def scripted(script: Script, scheme: str = "grpc", **options: Any) -> Iterator[str]:
+    """Serve a script; gives the address. ``options`` are Flight's, for TLS and the like."""
+    with ScriptedFlight(script, scheme, **options) as server:
+        yield f"{scheme}://127.0.0.1:{server.port}"
 
 
 @contextmanager

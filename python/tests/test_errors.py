@@ -81,7 +81,7 @@ def test_a_server_that_is_not_ours(code: grpc.StatusCode, kind: type[rl.Rasterlo
 def test_nobody_there() -> None:
     with rl.connect("http://127.0.0.1:1") as loom, pytest.raises(rl.Unavailable) as caught:
         loom.merge(["birds"]).to_arrow()
-    assert str(caught.value).startswith("no Rasterloom server answers at http://127.0.0.1:1: start one")
+    assert str(caught.value).startswith("no Rasterloom server answers at http://127.0.0.1:1: nothing listens there")
     assert caught.value.reason == "SERVER_UNREACHABLE"
     assert isinstance(caught.value, ConnectionError)
     source = FlightSource("grpc://127.0.0.1:1", timeout=10)

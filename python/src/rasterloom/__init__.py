@@ -11,6 +11,7 @@ from rasterloom.alignment import AlignmentReport, Issue
 from rasterloom.catalog import Adoption
 from rasterloom.check import CheckList, CoordinateCheck, CoordinateError, LayerCheck
 from rasterloom.client import Loom, connect
+from rasterloom.connection import TLS
 from rasterloom.errors import (
     Aborted,
     AlreadyExists,
@@ -40,6 +41,7 @@ from rasterloom.plan import Plan, PlannedLayer
 __version__ = "0.1.0"
 
 __all__ = [
+    "TLS",
     "Aborted",
     "Adoption",
     "AlignmentReport",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Self
 
 from rasterloom._choices import (
@@ -27,7 +27,7 @@ from rasterloom._gen.merger.v1 import merger_pb2
 from rasterloom._gen.schema.v1 import schema_pb2
 from rasterloom.alignment import AlignmentReport
 from rasterloom.catalog import Catalog
-from rasterloom.connection import DEFAULT_URL, Connection
+from rasterloom.connection import DEFAULT_URL, TLS, Connection
 from rasterloom.export import Exports
 from rasterloom.grid import Grid
 from rasterloom.merge import Merge
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 __all__ = ["Loom", "connect"]
 
 URL_VARIABLE = "RASTERLOOM_URL"
+TOKEN_VARIABLE = "RASTERLOOM_TOKEN"  # noqa: S105 - its name
 
 
 def connect(
@@ -48,6 +49,8 @@ def connect(
     schema: str | None = None,
     merger: str | None = None,
     flight: str | None = None,
+    token: str | Callable[[], str] | None = None,
+    tls: bool | str | os.PathLike[str] | TLS | None = None,
     timeout: float = 60.0,
 ) -> Loom:
     """Connect to Rasterloom.
@@ -62,6 +65,15 @@ def connect(
     flight : str, optional
         Where tables are read from, ``"grpc://host:port"``. Default: what the
         merger says.
+    token : str or callable, optional
+        Says who asks, where servers want to know: sent as ``authorization:
+        Bearer …``. A callable is asked for each call, for tokens that run out.
+        Default: the environment variable ``RASTERLOOM_TOKEN``, if set.
+    tls : bool, path or TLS, optional
+        How to trust servers whose address begins with ``https``: a file of
+        certificates (PEM) that vouch for them, or :class:`TLS` with a
+        certificate of our own besides. Default, and True: by the certificates
+        that gRPC comes with.
     timeout : float
         Seconds that one call may take. Reading a table may take longer.
 
@@ -82,7 +94,13 @@ def connect(
     base = url or os.environ.get(URL_VARIABLE) or DEFAULT_URL
     return Loom(
         Connection(
-            aligner=aligner or base, schema=schema or base, merger=merger or base, flight=flight, timeout=timeout
+            aligner=aligner or base,
+            schema=schema or base,
+            merger=merger or base,
+            flight=flight,
+            token=token or os.environ.get(TOKEN_VARIABLE) or None,
+            tls=TLS.of(tls),
+            timeout=timeout,
         )
     )
 

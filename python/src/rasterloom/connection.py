@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlsplit
 
@@ -14,21 +17,87 @@ from rasterloom._gen.schema.v1 import coordinates_pb2_grpc, schema_pb2_grpc
 from rasterloom.stream import FlightSource, is_loopback
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    import os
+    from collections.abc import Callable, Generator
 
     from google.protobuf.message import Message
 
     Request = TypeVar("Request", bound=Message)
     Response = TypeVar("Response", bound=Message)
 
-__all__ = ["DEFAULT_URL", "Connection"]
+__all__ = ["DEFAULT_URL", "TLS", "Connection"]
 
 DEFAULT_URL = "http://127.0.0.1:7400"
 MAX_MESSAGE_BYTES = 64 << 20
 
 
+@dataclass(frozen=True, slots=True)
+class TLS:
+    """Whom to trust, and who we are, on encrypted connections.
+
+    Attributes
+    ----------
+    ca : str or path-like, optional
+        File of certificates (PEM) that vouch for the servers. Default: those
+        that gRPC comes with.
+    certificate, key : str or path-like, optional
+        Our own certificate chain and private key (PEM), for servers that ask
+        clients for one.
+    """
+
+    ca: str | os.PathLike[str] | None = None
+    certificate: str | os.PathLike[str] | None = None
+    key: str | os.PathLike[str] | None = None
+
+    def __post_init__(self) -> None:
+        if (self.certificate is None) != (self.key is None):
+            raise errors.InvalidArgument(
+                "a certificate of our own needs its key, and a key its certificate",
+                reason="INVALID_ARGUMENT",
+                fields={"field": "tls"},
+            )
+
+    @classmethod
+    def of(cls, tls: bool | str | os.PathLike[str] | TLS | None) -> TLS | None:
+        """Read what :func:`connect` takes. None: as the address says."""
+        if isinstance(tls, TLS) or tls is None:
+            return tls
+        if isinstance(tls, bool):
+            if not tls:
+                raise errors.InvalidArgument(
+                    "tls=False is not taken: an http:// address is not encrypted, and https:// always is",
+                    reason="INVALID_ARGUMENT",
+                    fields={"field": "tls"},
+                )
+            return cls()
+        return cls(ca=tls)
+
+    def read(self) -> tuple[bytes | None, bytes | None, bytes | None]:
+        """Give the contents of CA, key and certificate."""
+
+        def content(path: str | os.PathLike[str] | None) -> bytes | None:
+            return None if path is None else Path(path).read_bytes()
+
+        return content(self.ca), content(self.key), content(self.certificate)
+
+
 class Connection:
     """What a :class:`Loom` and everything that it hands out talk through.
+
+    Safe to use from several threads.
+
+    Parameters
+    ----------
+    aligner, schema, merger : str
+        Where the services answer.
+    flight : str, optional
+        Where tables are read from; else plans tell it.
+    token : str or callable, optional
+        Sent with every call; a callable is asked for it each time.
+    tls : TLS, optional
+        For addresses that begin with ``https``, and ``grpc+tls``.
+    timeout : float
+        Seconds that one call may take.
 
     Attributes
     ----------
@@ -37,13 +106,23 @@ class Connection:
         :meth:`follow`.
     urls : tuple of str
         Where the services answer, each address once.
-
-    Safe to use from several threads.
     """
 
-    def __init__(self, *, aligner: str, schema: str, merger: str, flight: str | None, timeout: float) -> None:
+    def __init__(
+        self,
+        *,
+        aligner: str,
+        schema: str,
+        merger: str,
+        flight: str | None,
+        token: str | Callable[[], str] | None,
+        tls: TLS | None,
+        timeout: float,
+    ) -> None:
         self._timeout = timeout
         self._flight = flight
+        self._token = token
+        self._tls = tls
         self._channels: dict[str, grpc.Channel] = {}
         self._sources: dict[str, FlightSource] = {}
         self.urls = tuple(dict.fromkeys((aligner, schema, merger)))
@@ -64,19 +143,19 @@ class Connection:
     def call(self, method: grpc.UnaryUnaryMultiCallable[Request, Response], request: Request, service: str) -> Response:
         """Ask ``service`` one question; its error is raised as one of ours."""
         try:
-            return method(request, timeout=self._timeout)
+            return method(request, timeout=self._timeout, metadata=self._metadata())
         except grpc.RpcError as error:
-            raise errors.from_rpc(error, self._places[service]) from None
+            raise errors.from_rpc(error, self._places[service], self._tls) from None
 
     def follow(
         self, method: grpc.UnaryStreamMultiCallable[Request, Response], request: Request, service: str
     ) -> Generator[Response]:
         """Ask ``service`` something that it answers bit by bit; closing the generator ends the call."""
-        call = method(request)
+        call = method(request, metadata=self._metadata())
         try:
             yield from call
         except grpc.RpcError as error:
-            raise errors.from_rpc(error, self._places[service]) from None
+            raise errors.from_rpc(error, self._places[service], self._tls) from None
         finally:
             call.cancel()
 
@@ -88,22 +167,44 @@ class Connection:
     def flight_source(self, uri: str) -> FlightSource:
         """Give the Flight server at an address."""
         if uri not in self._sources:
-            self._sources[uri] = FlightSource(uri, self._timeout)
+            self._warn_of_plaintext(uri)
+            self._sources[uri] = FlightSource(uri, self._timeout, tls=self._tls, headers=self._headers)
         return self._sources[uri]
+
+    def _headers(self) -> dict[str, str]:
+        """Give the headers of a call."""
+        if self._token is None:
+            return {}
+        token = self._token if isinstance(self._token, str) else self._token()
+        return {"authorization": f"Bearer {token}"}
+
+    def _metadata(self) -> tuple[tuple[str, str], ...]:
+        return tuple(self._headers().items())
+
+    def _warn_of_plaintext(self, url: str) -> None:
+        if self._token is not None and urlsplit(url).scheme in ("http", "grpc", "grpc+tcp") and not is_loopback(url):
+            warnings.warn(f"the token goes to {url} unencrypted: anybody on the way can read it", stacklevel=2)
 
     def _channel(self, url: str) -> grpc.Channel:
         if url not in self._channels:
-            self._channels[url] = _open(url)
+            self._warn_of_plaintext(url)
+            self._channels[url] = _open(url, self._tls)
         return self._channels[url]
 
 
-def _open(url: str) -> grpc.Channel:
+def _open(url: str, tls: TLS | None) -> grpc.Channel:
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise errors.InvalidArgument(
             f"{url!r} is not the address of a server: it should look like {DEFAULT_URL}",
             reason="INVALID_ARGUMENT",
             fields={"field": "url", "value": url},
+        )
+    if parts.scheme == "http" and tls is not None:
+        raise errors.InvalidArgument(
+            f"tls is given, and {url} is not encrypted: the address of an encrypted server begins with https://",
+            reason="INVALID_ARGUMENT",
+            fields={"field": "tls", "url": url},
         )
     port = parts.port or (443 if parts.scheme == "https" else 80)
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
@@ -112,5 +213,6 @@ def _open(url: str) -> grpc.Channel:
         # An http_proxy in the environment is not for this machine.
         options.append(("grpc.enable_http_proxy", 0))
     if parts.scheme == "https":
-        return grpc.secure_channel(f"{host}:{port}", grpc.ssl_channel_credentials(), options=options)
+        credentials = grpc.ssl_channel_credentials(*(tls or TLS()).read())
+        return grpc.secure_channel(f"{host}:{port}", credentials, options=options)
     return grpc.insecure_channel(f"{host}:{port}", options=options)

@@ -14,8 +14,12 @@ import grpc
 from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2, status_pb2  # pyright: ignore[reportMissingTypeStubs]
 
+from rasterloom._diagnose import why_unreachable
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from rasterloom.connection import TLS
 
 __all__ = [
     "Aborted",
@@ -51,7 +55,7 @@ class RasterloomError(Exception):
     reason : str
         The problem for programs, in UPPER_SNAKE: one of the server's
         (``rasterloom.fault.v1.Reason``), or ``SERVER_UNREACHABLE``,
-        ``INCOMPLETE_STREAM``, ``FILE_EXISTS`` from the client itself.
+        ``NOT_OFFERED``, ``INCOMPLETE_STREAM`` from the client itself.
     fields : dict of str to str
         The names, measured values and limits of the message.
     code : str
@@ -210,11 +214,10 @@ def of_code(code: str, message: str, *, reason: str, fields: Mapping[str, str]) 
     return kinds.get(code, RasterloomError)(message, reason=reason, fields=fields)
 
 
-def unreachable(url: str, problem: str = "") -> Unavailable:
-    """Say that nothing answers at ``url``."""
+def unreachable(url: str, problem: str = "", tls: TLS | None = None) -> Unavailable:
+    """Say that no server answers at ``url``, and why; ``problem`` is what gRPC says."""
     return Unavailable(
-        f"no Rasterloom server answers at {url}: start one with `rasterloom up`, "
-        "or name another by rl.connect(url=…) or the environment variable RASTERLOOM_URL",
+        f"no Rasterloom server answers at {url}: {why_unreachable(url, tls)}",
         reason="SERVER_UNREACHABLE",
         fields={"url": url} | ({"problem": problem} if problem else {}),
     )
@@ -240,7 +243,7 @@ def from_status(details: bytes) -> RasterloomError | None:
     return _BY_CODE[status.code](status.message, reason=reason, fields=fields)
 
 
-def from_rpc(error: grpc.RpcError, url: str) -> RasterloomError:
+def from_rpc(error: grpc.RpcError, url: str, tls: TLS | None = None) -> RasterloomError:
     """Turn the error of a gRPC call to ``url`` into ours."""
     if not isinstance(error, grpc.Call):
         return RasterloomError(str(error))
@@ -248,15 +251,28 @@ def from_rpc(error: grpc.RpcError, url: str) -> RasterloomError:
     for key, value in metadata:
         if key == STATUS_DETAILS and isinstance(value, bytes) and (ours := from_status(value)) is not None:
             return ours
-    number: int = error.code().value[0]
-    text = error.details() or ""
-    if number == grpc.StatusCode.UNAVAILABLE.value[0]:
-        return unreachable(url, text)
-    if number == grpc.StatusCode.DEADLINE_EXCEEDED.value[0]:
-        return DeadlineExceeded(f"{url} did not answer in time", fields={"url": url})
-    if number == grpc.StatusCode.UNIMPLEMENTED.value[0]:
-        return Unimplemented(
-            f"{url} does not offer this call: it is not a Rasterloom server, or an older one",
-            fields={"url": url, "problem": text},
+    return of_bare_status(error.code().value[0], error.details() or "", url, tls)
+
+
+def of_bare_status(number: int, text: str, url: str, tls: TLS | None = None) -> RasterloomError:
+    """Give the exception of a status that has no details of ours: something else than Rasterloom made it."""
+    fields = {"url": url} | ({"problem": text} if text else {})
+    kind = _BY_CODE.get(number, RasterloomError)
+    if kind is Unavailable:
+        return unreachable(url, text, tls)
+    if kind is DeadlineExceeded:
+        return kind(f"{url} did not answer in time", fields=fields)
+    if kind is Unimplemented:
+        return kind(
+            f"{url} does not offer this call: a Rasterloom older than this client, a service of it that runs "
+            "elsewhere, or another server",
+            reason="NOT_OFFERED",
+            fields=fields,
         )
-    return _BY_CODE.get(number, RasterloomError)(text or f"the call to {url} failed", fields={"url": url})
+    if kind is Unauthenticated:
+        return kind(
+            f"{url} wants to know who asks: rl.connect(token=…) or the environment variable RASTERLOOM_TOKEN says it",
+            reason="UNAUTHENTICATED",
+            fields=fields,
+        )
+    return kind(text or f"the call to {url} failed", fields=fields)

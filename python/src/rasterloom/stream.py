@@ -14,6 +14,7 @@ import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
+import grpc
 import numpy as np
 import pyarrow as pa
 import pyarrow.flight as fl
@@ -23,7 +24,9 @@ from rasterloom import errors
 from rasterloom._arrow import arrays_of, dtype_of, fields_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+
+    from rasterloom.connection import TLS
 
 __all__ = ["ContentHash", "FlightSource", "Trailer"]
 
@@ -129,15 +132,19 @@ class _ColumnHash:
 
 
 class _CallStatus(fl.ClientMiddleware):
-    """Keeps the status details of one call.
+    """Sends the headers of one call, and keeps its status details.
 
     pyarrow turns codes into a few exception classes and drops the details of
     the status; only the trailing headers still have them.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, headers: dict[str, str]) -> None:
         super().__init__()
+        self._headers = headers
         self.details: bytes | None = None
+
+    def sending_headers(self) -> dict[str, list[str] | list[bytes]]:
+        return {name: [value] for name, value in self._headers.items()}
 
     def received_headers(self, headers: dict[str, list[Any]]) -> None:
         for value in headers.get(errors.STATUS_DETAILS, []):
@@ -147,12 +154,13 @@ class _CallStatus(fl.ClientMiddleware):
 class _CallStatuses(fl.ClientMiddlewareFactory):
     """Gives the thread that starts a call the status of that call."""
 
-    def __init__(self) -> None:
+    def __init__(self, headers: Callable[[], dict[str, str]]) -> None:
         super().__init__()
+        self._headers = headers
         self._latest = threading.local()
 
     def start_call(self, info: object) -> _CallStatus:  # noqa: ARG002
-        status = _CallStatus()
+        status = _CallStatus(self._headers())
         self._latest.status = status
         return status
 
@@ -177,17 +185,32 @@ class FlightSource:
     timeout : float
         Seconds to wait for the answer of GetFlightInfo. A stream may take as
         long as it takes.
+    tls : TLS, optional
+        For ``grpc+tls``.
+    headers : callable
+        Gives the headers of a call.
     """
 
-    def __init__(self, uri: str, timeout: float) -> None:
+    def __init__(
+        self, uri: str, timeout: float, *, tls: TLS | None = None, headers: Callable[[], dict[str, str]] = dict
+    ) -> None:
         self.uri = uri
         self._timeout = timeout
-        self._statuses = _CallStatuses()
+        self._tls = tls
+        self._statuses = _CallStatuses(headers)
         options: list[tuple[str, int | str]] = []
         if is_loopback(uri):
             # An http_proxy in the environment is not for this machine.
             options.append(("grpc.enable_http_proxy", 0))
-        self._client = fl.FlightClient(uri, middleware=[self._statuses], generic_options=options)
+        ca, key, certificate = (pem.decode() if pem else None for pem in (tls.read() if tls else (None, None, None)))
+        self._client = fl.FlightClient(
+            uri,
+            tls_root_certs=ca,
+            cert_chain=certificate,
+            private_key=key,
+            middleware=[self._statuses],
+            generic_options=options,
+        )
 
     def close(self) -> None:
         """Close the connection."""
@@ -279,15 +302,23 @@ class FlightSource:
     def _fault(self, error: Exception, status: _CallStatus | None) -> errors.RasterloomError:
         if status is not None and status.details is not None and (ours := errors.from_status(status.details)):
             return ours
-        if isinstance(error, fl.FlightUnavailableError):
-            return errors.unreachable(self.uri, _sentence(error))
-        if isinstance(error, fl.FlightTimedOutError):
-            return errors.DeadlineExceeded(f"{self.uri} did not answer in time", fields={"url": self.uri})
-        if isinstance(error, fl.FlightCancelledError):
-            return errors.Cancelled("the stream was cancelled", fields={"url": self.uri})
+        for kind, code in _CODES:
+            if isinstance(error, kind):
+                return errors.of_bare_status(code.value[0], _sentence(error), self.uri, self._tls)
         return errors.RasterloomError(
             f"the stream from {self.uri} failed: {_sentence(error)}", fields={"url": self.uri}
         )
+
+
+_CODES: tuple[tuple[type[Exception], grpc.StatusCode], ...] = (
+    (fl.FlightUnavailableError, grpc.StatusCode.UNAVAILABLE),
+    (fl.FlightTimedOutError, grpc.StatusCode.DEADLINE_EXCEEDED),
+    (fl.FlightCancelledError, grpc.StatusCode.CANCELLED),
+    (fl.FlightUnauthenticatedError, grpc.StatusCode.UNAUTHENTICATED),
+    (fl.FlightUnauthorizedError, grpc.StatusCode.PERMISSION_DENIED),
+    (pa.ArrowNotImplementedError, grpc.StatusCode.UNIMPLEMENTED),
+)
+"""What pyarrow makes of codes, where that can be told back."""
 
 
 class _EndpointReader:
