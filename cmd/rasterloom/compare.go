@@ -19,7 +19,11 @@ var errDiffers = errors.New("the woven and the legacy table differ")
 
 // Run prints how the woven table and the legacy one compare.
 func (c compareCommand) Run(ctx context.Context) error {
-	res, err := ask(ctx, c.client, "merger", c.merger().CompareMerge, &mergerv1.CompareMergeRequest{Spec: c.spec()})
+	spec, err := c.spec()
+	if err != nil {
+		return err
+	}
+	res, err := ask(ctx, c.client, "merger", c.merger().CompareMerge, &mergerv1.CompareMergeRequest{Spec: spec})
 	if err != nil {
 		return err
 	}

@@ -33,8 +33,12 @@ func (c client) exports() mergerv1connect.ExportServiceClient {
 // Run has a merge written by the server, and follows it to its end. Ctrl-C
 // cancels it.
 func (c exportCommand) Run(ctx context.Context) error {
+	spec, err := c.spec()
+	if err != nil {
+		return err
+	}
 	started, err := ask(ctx, c.client, "merger", c.exports().StartExport, &mergerv1.StartExportRequest{
-		Spec: &mergerv1.ExportSpec{Merge: c.spec(), Name: c.To, PartRows: c.PartRows}, IdempotencyKey: c.Key,
+		Spec: &mergerv1.ExportSpec{Merge: spec, Name: c.To, PartRows: c.PartRows}, IdempotencyKey: c.Key,
 	})
 	if err != nil {
 		return err

@@ -36,7 +36,7 @@ from rasterloom.grid import Bounds, Grid, Relation, Vector, Verdict, Window
 from rasterloom.lattice import Lattice, to_numpy, to_xarray
 from rasterloom.layers import Layer, LayerList, Problem
 from rasterloom.merge import Merge
-from rasterloom.plan import Plan, PlannedLayer
+from rasterloom.plan import Plan, PlannedLayer, Resampled
 
 __version__ = "0.1.0"
 
@@ -78,6 +78,7 @@ __all__ = [
     "Problem",
     "RasterloomError",
     "Relation",
+    "Resampled",
     "ResourceExhausted",
     "Unauthenticated",
     "Unavailable",

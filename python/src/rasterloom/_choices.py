@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, TypeVar
+from collections.abc import Iterator, Mapping
+from typing import Literal, TypeVar
 
 from rasterloom import errors
 from rasterloom._gen.aligner.v1 import aligner_pb2
@@ -11,13 +12,14 @@ from rasterloom._gen.layer.v1 import layer_pb2
 from rasterloom._gen.merger.v1 import merger_pb2
 from rasterloom.grid import Grid
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
 Rows = Literal["any", "all", "reference", "every"]
 Coordinates = Literal["xy", "row_col", "both", "none"]
 Types = Literal["stored", "declared"]
 Duplicates = Literal["error", "first", "last", "mean"]
+Resampling = Literal[
+    "none", "nearest", "bilinear", "cubic", "average", "mode", "min", "max", "sum",
+    "auto", "continuous", "categorical", "count",
+]  # fmt: skip
 ExtentRule = Literal["union", "intersection", "reference"]
 PixelPoint = Literal["center", "upper_left"]
 
@@ -36,6 +38,26 @@ COORDINATES: dict[str, merger_pb2.CoordinateColumns] = {
 TYPES: dict[str, merger_pb2.ValueTypes] = {
     "stored": merger_pb2.VALUE_TYPES_STORED,
     "declared": merger_pb2.VALUE_TYPES_DECLARED,
+}
+RESAMPLING: dict[str, merger_pb2.Resampling] = {
+    "none": merger_pb2.RESAMPLING_NONE,
+    "nearest": merger_pb2.RESAMPLING_NEAREST,
+    "bilinear": merger_pb2.RESAMPLING_BILINEAR,
+    "cubic": merger_pb2.RESAMPLING_CUBIC,
+    "average": merger_pb2.RESAMPLING_AVERAGE,
+    "mode": merger_pb2.RESAMPLING_MODE,
+    "min": merger_pb2.RESAMPLING_MIN,
+    "max": merger_pb2.RESAMPLING_MAX,
+    "sum": merger_pb2.RESAMPLING_SUM,
+    "auto": merger_pb2.RESAMPLING_AUTO,
+    "continuous": merger_pb2.RESAMPLING_AUTO,
+    "categorical": merger_pb2.RESAMPLING_AUTO,
+    "count": merger_pb2.RESAMPLING_AUTO,
+}
+KINDS: dict[str, merger_pb2.ValueKind] = {
+    "continuous": merger_pb2.VALUE_KIND_CONTINUOUS,
+    "categorical": merger_pb2.VALUE_KIND_CATEGORICAL,
+    "count": merger_pb2.VALUE_KIND_COUNT,
 }
 DUPLICATES: dict[str, merger_pb2.Duplicates] = {
     "error": merger_pb2.DUPLICATES_ERROR,
@@ -67,6 +89,7 @@ EXTENTS: dict[str, merger_pb2.ExtentRule] = {
 }
 
 Choice = TypeVar("Choice")
+Item = TypeVar("Item")
 
 
 def choice(parameter: str, value: str, choices: Mapping[str, Choice]) -> Choice:
@@ -80,6 +103,40 @@ def choice(parameter: str, value: str, choices: Mapping[str, Choice]) -> Choice:
             reason="INVALID_ARGUMENT",
             fields={"field": parameter, "value": str(value)},
         ) from None
+
+
+def resample(
+    spec: merger_pb2.MergeSpec, resampling: str | Mapping[str, str], min_share: float | Mapping[str, float] | None
+) -> None:
+    """Write down how layers are resampled, for the merge or for its columns."""
+    if isinstance(resampling, str):
+        spec.resampling = choice("resampling", resampling, RESAMPLING)
+        for layer in spec.layers:
+            layer.kind = KINDS.get(resampling, merger_pb2.VALUE_KIND_UNSPECIFIED)
+    else:
+        for layer, method in _by_column("resampling", spec, resampling):
+            layer.resampling = choice("resampling", method, RESAMPLING)
+            layer.kind = KINDS.get(method, merger_pb2.VALUE_KIND_UNSPECIFIED)
+    if isinstance(min_share, Mapping):
+        for layer, share in _by_column("min_share", spec, min_share):
+            layer.min_share = share
+    elif min_share is not None:
+        spec.min_share = min_share
+
+
+def _by_column(
+    parameter: str, spec: merger_pb2.MergeSpec, items: Mapping[str, Item]
+) -> Iterator[tuple[merger_pb2.LayerSelection, Item]]:
+    """Find the layer of each item by the name of its column, or by its own."""
+    named = {layer.name: layer for layer in spec.layers} | {layer.column or layer.name: layer for layer in spec.layers}
+    for name, item in items.items():
+        if name not in named:
+            raise errors.InvalidArgument(
+                f"{parameter} names {name!r}, which is neither a column nor a layer of the merge: {', '.join(named)}",
+                reason="INVALID_ARGUMENT",
+                fields={"field": parameter, "value": name},
+            )
+        yield named[name], item
 
 
 def extent_of(extent: ExtentRule | tuple[float, float, float, float]) -> merger_pb2.Extent:

@@ -15,12 +15,14 @@ from rasterloom._choices import (
     Coordinates,
     Duplicates,
     ExtentRule,
+    Resampling,
     Rows,
     Types,
     aligner_reference,
     choice,
     extent_of,
     merger_reference,
+    resample,
 )
 from rasterloom._gen.aligner.v1 import aligner_pb2
 from rasterloom._gen.merger.v1 import merger_pb2
@@ -181,6 +183,8 @@ class Loom(Catalog):
         coordinates: Coordinates = "xy",
         types: Types = "stored",
         duplicates: Duplicates = "error",
+        resampling: Resampling | Mapping[str, Resampling] = "none",
+        min_share: float | Mapping[str, float] | None = None,
         batch_rows: int | None = None,
         use_legacy_merge: bool | None = None,
         progress: Progress = "auto",
@@ -215,6 +219,16 @@ class Loom(Catalog):
             once: an ``"error"`` that names it, the ``"first"`` or ``"last"``
             value in the order in which the table is stored, or the ``"mean"``
             (of layers stored as floats). Rows without a value are no candidates.
+        resampling : str, or mapping of str to str
+            How layers are resampled that no shift brings onto the lattice, for all
+            of them or by column (or layer): ``"nearest"``, ``"bilinear"``,
+            ``"cubic"``, ``"average"``, ``"mode"``, ``"min"``, ``"max"``, ``"sum"``;
+            ``"auto"`` by the type of the values, or, saying what these are,
+            ``"continuous"``, ``"categorical"`` or ``"count"``. A method named for a
+            column is also used where a shift would do. ``"none"`` refuses.
+        min_share : float, or mapping of str to float, optional
+            Least share of a cell's area, from 0 to 1, that cells with a value must
+            cover for a resampled value; for all layers or by column. Default 0.
         batch_rows : int, optional
             Rows in a record batch. Default 65,536.
         use_legacy_merge : bool, optional
@@ -235,6 +249,10 @@ class Loom(Catalog):
         >>> merge = loom.merge({"jan": "coads_sst_jan", "dec": "oisst_19811231"}, rows="all")
         >>> merge.to_arrow().column_names
         ['x', 'y', 'jan', 'dec']
+        >>> layers = {"rain": "nc_pr_01", "sst": "coads_sst_jan"}
+        >>> plan = loom.merge(layers, reference="nc_pr_01", resampling={"sst": "continuous"}).plan
+        >>> plan.layers[1].resampled.method
+        'bilinear'
         """
         if use_legacy_merge:
             warnings.warn(
@@ -261,6 +279,7 @@ class Loom(Catalog):
             batch_rows=batch_rows or 0,
             use_legacy_merge=use_legacy_merge,
         )
+        resample(spec, resampling, min_share)
         return Merge(self._connection, spec, progress)
 
     def plan(self, layers: Iterable[str] | Mapping[str, str], **options: Any) -> Plan:

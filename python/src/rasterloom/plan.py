@@ -3,18 +3,66 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
+from rasterloom._gen.merger.v1 import merger_pb2
 from rasterloom._render import crs_name, html_table, number, size, text_table, wrapped
-from rasterloom.grid import Grid, Relation, Window, window_from_proto
+from rasterloom.grid import Grid, Relation, Vector, Window, window_from_proto
 from rasterloom.layers import Layer, type_name
 
-if TYPE_CHECKING:
-    from rasterloom._gen.merger.v1 import merger_pb2
+__all__ = ["Plan", "PlannedLayer", "Resampled"]
 
-__all__ = ["Plan", "PlannedLayer"]
+
+@dataclass(frozen=True, slots=True)
+class Resampled:
+    """What makes a resampled column: enough to make it again.
+
+    Attributes
+    ----------
+    method : str
+        ``"nearest"``, ``"bilinear"``, ``"cubic"``, ``"average"``, ``"mode"``,
+        ``"min"``, ``"max"`` or ``"sum"``.
+    explanation : str
+        Why this method.
+    ratio : Vector
+        Step of the lattice over that of the layer: above 1 the lattice is the
+        coarser.
+    offset : Vector
+        Where the north-west corner of the reference lattice lies on the layer,
+        in pixels of the layer, to the east and to the south.
+    min_share : float
+        Least share of a cell's area that cells with a value must cover.
+    widened : bool
+        Whether bilinear or cubic take all cells under a kernel widened by the
+        ratio, not the nearest 2 or 4 along each axis.
+    version : int
+        Of the rules: the same version makes the same bytes.
+    """
+
+    method: str
+    explanation: str
+    ratio: Vector
+    offset: Vector
+    min_share: float
+    widened: bool
+    version: int
+
+    @classmethod
+    def from_proto(cls, message: merger_pb2.Resampled) -> Resampled:
+        """Read a receipt of the contract."""
+        return cls(
+            method=merger_pb2.Resampling.Name(message.method).removeprefix("RESAMPLING_").lower(),
+            explanation=message.explanation,
+            ratio=Vector(message.ratio_x, message.ratio_y),
+            offset=Vector(message.offset_x, message.offset_y),
+            min_share=message.min_share,
+            widened=message.widened,
+            version=message.version,
+        )
+
+    def __str__(self) -> str:
+        return f"{self.method}, {number(self.ratio.x)} x {number(self.ratio.y)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,12 +79,15 @@ class PlannedLayer:
         numpy type of its column.
     relation : Relation
         How it lies on the reference.
+    resampled : Resampled or None
+        How it is resampled; None where its cells are taken as they are.
     """
 
     layer: Layer
     column: str
     type: str
     relation: Relation
+    resampled: Resampled | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +151,7 @@ class Plan:
                     column=p.column,
                     type=type_name(p.type),
                     relation=Relation.from_proto(p.relation),
+                    resampled=Resampled.from_proto(p.resampled) if p.HasField("resampled") else None,
                 )
                 for p in message.layers
             ),
@@ -112,7 +164,7 @@ class Plan:
             flight_uri=message.flight_uri,
         )
 
-    _HEADERS = ("column", "type", "layer", "format", "verdict", "shift px (x, y)")
+    _HEADERS = ("column", "type", "layer", "format", "verdict", "shift px, or resampled (x, y)")
 
     def _table(self) -> list[list[str]]:
         return [
@@ -122,7 +174,7 @@ class Plan:
                 p.layer.name,
                 p.layer.format,
                 p.relation.verdict,
-                f"{number(p.relation.shift_pixels.x)}, {number(p.relation.shift_pixels.y)}",
+                str(p.resampled or f"{number(p.relation.shift_pixels.x)}, {number(p.relation.shift_pixels.y)}"),
             ]
             for p in self.layers
         ]
