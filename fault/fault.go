@@ -101,6 +101,9 @@ const (
 	DiskFull            Reason = "DISK_FULL"
 	LayerExists         Reason = "LAYER_EXISTS"
 	TableNotFound       Reason = "TABLE_NOT_FOUND"
+	CredentialsInvalid  Reason = "CREDENTIALS_INVALID"
+	PermissionDenied    Reason = "PERMISSION_DENIED"
+	QuotaExceeded       Reason = "QUOTA_EXCEEDED"
 )
 
 // Reasons lists all reasons, for tables and tests.
@@ -112,6 +115,7 @@ func Reasons() []Reason {
 		DataCorrupt, NotSupported, Draining, Bug,
 		MigrationNotFound, MigrationExists, MigrationState, MigrationChanged, MigrationRefused, TableBusy,
 		ExportNotFound, ExportExists, ExportState, DiskFull, LayerExists, TableNotFound,
+		CredentialsInvalid, PermissionDenied, QuotaExceeded,
 	}
 }
 

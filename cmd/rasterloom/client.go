@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"net/http"
 	"os"
 	"time"
 
@@ -26,12 +27,13 @@ const (
 
 // client is the flags of every command that asks a running suite.
 type client struct {
-	URL        string        `help:"Where the suite answers." default:"${url}" env:"RASTERLOOM_URL" placeholder:"URL" group:"Connection"`
-	SchemaURL  string        `help:"Where the schema service answers, if elsewhere." env:"RASTERLOOM_SCHEMA_URL" placeholder:"URL" group:"Connection"`
-	AlignerURL string        `help:"Where the aligner answers, if elsewhere." env:"RASTERLOOM_ALIGNER_URL" placeholder:"URL" group:"Connection"`
-	MergerURL  string        `help:"Where the merger answers, if elsewhere." env:"RASTERLOOM_MERGER_URL" placeholder:"URL" group:"Connection"`
-	Timeout    time.Duration `help:"Longest time to wait for an answer." default:"2m" group:"Connection"`
-	Output     string        `short:"o" help:"Form of the answer: ${enum}." enum:"table,json" default:"table"`
+	URL               string `help:"Where the suite answers." default:"${url}" env:"RASTERLOOM_URL" placeholder:"URL" group:"Connection"`
+	SchemaURL         string `help:"Where the schema service answers, if elsewhere." env:"RASTERLOOM_SCHEMA_URL" placeholder:"URL" group:"Connection"`
+	AlignerURL        string `help:"Where the aligner answers, if elsewhere." env:"RASTERLOOM_ALIGNER_URL" placeholder:"URL" group:"Connection"`
+	MergerURL         string `help:"Where the merger answers, if elsewhere." env:"RASTERLOOM_MERGER_URL" placeholder:"URL" group:"Connection"`
+	boot.ClientConfig `group:"Connection"`
+	Timeout           time.Duration `help:"Longest time to wait for an answer." default:"2m" group:"Connection"`
+	Output            string        `short:"o" help:"Form of the answer: ${enum}." enum:"table,json" default:"table"`
 }
 
 func (c client) url(service string) string {
@@ -42,16 +44,33 @@ func (c client) url(service string) string {
 	return c.URL
 }
 
+// http makes the client that shows who asks.
+func (c client) http() connect.HTTPClient {
+	asker, err := boot.NewClient(c.ClientConfig)
+	if err != nil {
+		return refusal{err}
+	}
+	return asker
+}
+
+// refusal is a client that cannot ask, and says why with every call.
+type refusal struct{ err error }
+
+// Do implements connect.HTTPClient.
+func (r refusal) Do(*http.Request) (*http.Response, error) {
+	return nil, &boot.CredentialsError{Message: r.err.Error()}
+}
+
 func (c client) schema() schemav1connect.SchemaServiceClient {
-	return schemav1connect.NewSchemaServiceClient(boot.NewHTTPClient(), c.url("schema"), wire.ClientOptions()...)
+	return schemav1connect.NewSchemaServiceClient(c.http(), c.url("schema"), wire.ClientOptions()...)
 }
 
 func (c client) aligner() alignerv1connect.AlignerServiceClient {
-	return alignerv1connect.NewAlignerServiceClient(boot.NewHTTPClient(), c.url("aligner"), wire.ClientOptions()...)
+	return alignerv1connect.NewAlignerServiceClient(c.http(), c.url("aligner"), wire.ClientOptions()...)
 }
 
 func (c client) merger() mergerv1connect.MergerServiceClient {
-	return mergerv1connect.NewMergerServiceClient(boot.NewHTTPClient(), c.url("merger"), wire.ClientOptions()...)
+	return mergerv1connect.NewMergerServiceClient(c.http(), c.url("merger"), wire.ClientOptions()...)
 }
 
 // ask makes one call and turns its error into one for people.
@@ -118,6 +137,9 @@ func (e *askError) Unwrap() error { return e.err }
 
 func (e *askError) fault() *fault.Error {
 	url := e.client.url(e.service)
+	if own, ok := errors.AsType[*boot.CredentialsError](e.err); ok {
+		return fault.New(fault.Invalid, fault.InvalidArgument, "%s", own.Message)
+	}
 	switch connect.CodeOf(e.err) {
 	case connect.CodeCanceled:
 		return fault.New(fault.Unavailable, fault.Draining, "stopped")
@@ -132,6 +154,9 @@ func (e *askError) fault() *fault.Error {
 		return fault.New(f.Kind, f.Reason, "what answers at %s is not Rasterloom's %s service: is --url right?", url, e.service)
 	case f.Reason == fault.Bug:
 		return fault.New(f.Kind, f.Reason, "%s; the log of the server has it under request id %s", f.Message, f.Fields["request_id"])
+	case f.Reason == fault.CredentialsInvalid:
+		return fault.New(f.Kind, f.Reason, "%s wants to know who asks: give a token by RASTERLOOM_TOKEN or --token-file, or a certificate by --client-cert and --client-key; "+
+			"whoever runs the server makes tokens by `rasterloom token new`", url)
 	}
 	return f
 }

@@ -14,7 +14,6 @@ import (
 	"github.com/rasterloom/rasterloom/fault"
 	mergerv1 "github.com/rasterloom/rasterloom/gen/rasterloom/merger/v1"
 	"github.com/rasterloom/rasterloom/gen/rasterloom/merger/v1/mergerv1connect"
-	"github.com/rasterloom/rasterloom/internal/boot"
 	"github.com/rasterloom/rasterloom/internal/wire"
 )
 
@@ -27,7 +26,7 @@ type exportCommand struct {
 }
 
 func (c client) exports() mergerv1connect.ExportServiceClient {
-	return mergerv1connect.NewExportServiceClient(boot.NewHTTPClient(), c.url("merger"), wire.ClientOptions()...)
+	return mergerv1connect.NewExportServiceClient(c.http(), c.url("merger"), wire.ClientOptions()...)
 }
 
 // Run has a merge written by the server, and follows it to its end. Ctrl-C

@@ -16,7 +16,6 @@ import (
 	layerv1 "github.com/rasterloom/rasterloom/gen/rasterloom/layer/v1"
 	schemav1 "github.com/rasterloom/rasterloom/gen/rasterloom/schema/v1"
 	"github.com/rasterloom/rasterloom/gen/rasterloom/schema/v1/schemav1connect"
-	"github.com/rasterloom/rasterloom/internal/boot"
 	"github.com/rasterloom/rasterloom/internal/wire"
 )
 
@@ -30,7 +29,7 @@ type checkCommand struct {
 }
 
 func (c client) coordinates() schemav1connect.CoordinateServiceClient {
-	return schemav1connect.NewCoordinateServiceClient(boot.NewHTTPClient(), c.url("schema"), wire.ClientOptions()...)
+	return schemav1connect.NewCoordinateServiceClient(c.http(), c.url("schema"), wire.ClientOptions()...)
 }
 
 // checked is what was found of one layer.

@@ -33,6 +33,7 @@ type cli struct {
 	Plan    planCommand    `cmd:"" help:"Say what a merge would do, without reading a cell."`
 	Compare compareCommand `cmd:"" help:"Make a merge's table both ways, woven and by the deprecated legacy join, and say which cells differ."`
 	Export  exportCommand  `cmd:"" help:"Have a merge written as Parquet by the server, into its directory for exports."`
+	Token   tokenCommand   `cmd:"" help:"Tokens that say who calls."`
 	Version versionCommand `cmd:"" help:"Print the version."`
 }
 

@@ -13,7 +13,6 @@ import (
 
 	schemav1 "github.com/rasterloom/rasterloom/gen/rasterloom/schema/v1"
 	"github.com/rasterloom/rasterloom/gen/rasterloom/schema/v1/schemav1connect"
-	"github.com/rasterloom/rasterloom/internal/boot"
 	"github.com/rasterloom/rasterloom/internal/wire"
 )
 
@@ -32,7 +31,7 @@ type migrateCommand struct {
 }
 
 func (c client) migrations() schemav1connect.MigrationServiceClient {
-	return schemav1connect.NewMigrationServiceClient(boot.NewHTTPClient(), c.url("schema"), wire.ClientOptions()...)
+	return schemav1connect.NewMigrationServiceClient(c.http(), c.url("schema"), wire.ClientOptions()...)
 }
 
 type planMigrationCommand struct {

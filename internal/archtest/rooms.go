@@ -99,9 +99,17 @@ var rooms = []room{
 		why:   "all SQL lives here, and none of the protocols",
 	},
 	{
+		path: "internal/access",
+		may: []string{
+			"fault", "golang.org/x/sync", "golang.org/x/time/rate", "github.com/coreos/go-oidc",
+		},
+		std: []string{"log"}, never: list([]string{"gen"}, connect, proto, []string{"google.golang.org/grpc"}, pgx, arrow, zap),
+		why: "who may call what does not depend on the protocol that asks",
+	},
+	{
 		path: "internal/wire",
 		may: []string{
-			"gen", "internal/layer", "grid", "fault", "connectrpc.com/connect", "connectrpc.com/validate", "buf.build/go/protovalidate",
+			"gen", "internal/access", "internal/layer", "grid", "fault", "connectrpc.com/connect", "connectrpc.com/validate", "buf.build/go/protovalidate",
 			"google.golang.org/grpc", "google.golang.org/protobuf", "google.golang.org/genproto", "go.uber.org/zap",
 		},
 		never: list(pgx, arrow),
@@ -110,7 +118,7 @@ var rooms = []room{
 	{
 		path: "internal/boot",
 		may: []string{
-			"internal/wire", "fault", "connectrpc.com", "google.golang.org/grpc", "go.uber.org/zap", "github.com/prometheus/client_golang/prometheus", "go.opentelemetry.io",
+			"internal/wire", "internal/access", "fault", "connectrpc.com", "google.golang.org/grpc", "go.uber.org/zap", "github.com/prometheus/client_golang/prometheus", "go.opentelemetry.io",
 			"github.com/alecthomas/kong", "golang.org/x/term",
 		},
 		never: list(pgx, arrow),
@@ -229,7 +237,7 @@ var rooms = []room{
 	{
 		path: "cmd/rasterloom",
 		may: []string{
-			"services/aligner", "services/schema", "services/merger", "internal/boot", "internal/localpg", "internal/wire", "gen", "fault",
+			"services/aligner", "services/schema", "services/merger", "internal/access", "internal/boot", "internal/localpg", "internal/wire", "gen", "fault",
 			"connectrpc.com/connect", "google.golang.org/protobuf", "go.uber.org/zap", "golang.org/x/term",
 			"github.com/alecthomas/kong", "github.com/jedib0t/go-pretty",
 		},

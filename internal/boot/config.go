@@ -16,10 +16,12 @@ import (
 // ${flight_listen} and ${log_level}, since their defaults differ.
 type Config struct {
 	Listen       string        `help:"Address for Connect and gRPC calls; port 0 takes a free one." default:"${listen}" env:"RASTERLOOM_LISTEN"`
-	Insecure     bool          `help:"Listen on an address other than loopback although nothing is encrypted." env:"RASTERLOOM_INSECURE"`
+	Insecure     bool          `help:"Listen on an address other than loopback, and send tokens, although nothing is encrypted." env:"RASTERLOOM_INSECURE"`
 	DrainDelay   time.Duration `help:"At shutdown, time between saying NOT_SERVING and closing the door, for load balancers to notice." default:"0s" env:"RASTERLOOM_DRAIN_DELAY"`
 	DrainTimeout time.Duration `help:"At shutdown, longest time that calls in hand get to end." default:"30s" env:"RASTERLOOM_DRAIN_TIMEOUT"`
 	Log          LogConfig     `embed:"" prefix:"log-" envprefix:"RASTERLOOM_LOG_"`
+	TLS          TLSConfig     `embed:"" prefix:"tls-" envprefix:"RASTERLOOM_TLS_" group:"Encryption"`
+	Access       AccessConfig  `embed:"" group:"Who is let in"`
 }
 
 // FlightConfig is what a process with a Flight server can be told besides.
@@ -42,18 +44,20 @@ func (c Config) validate() error {
 	if c.DrainTimeout <= 0 {
 		problems = append(problems, fmt.Errorf("--drain-timeout is %v, and must be more than 0", c.DrainTimeout))
 	}
+	problems = append(problems, c.TLS.validate(), c.Access.validate(c.TLS))
 	return errors.Join(problems...)
 }
 
-// listen opens a listener. flag names the setting for people.
-func listen(ctx context.Context, address, flag string, insecure bool) (net.Listener, error) {
+// listen opens a listener. flag names the setting for people. covered is true
+// where what is said there is encrypted, or need not be.
+func listen(ctx context.Context, address, flag string, covered bool) (net.Listener, error) {
 	host, port, err := net.SplitHostPort(address)
 	if err != nil {
 		return nil, fmt.Errorf("--%s %q is not HOST:PORT, such as 127.0.0.1:7400", flag, address)
 	}
-	if !insecure && !isLoopback(host) {
+	if !covered && !isLoopback(host) {
 		return nil, fmt.Errorf("--%s %s can be reached from other machines, and nothing is encrypted: "+
-			"listen on 127.0.0.1, or say --insecure where a proxy or a private network protects it", flag, address)
+			"listen on 127.0.0.1, give a certificate by --tls-cert and --tls-key, or say --insecure where a proxy or a private network protects it", flag, address)
 	}
 	l, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
 	switch {
@@ -76,6 +80,12 @@ func isLoopback(host string) bool {
 	}
 	ip, err := netip.ParseAddr(host)
 	return err == nil && ip.Unmap().IsLoopback()
+}
+
+// onLoopback reports whether only this machine can reach a listener.
+func onLoopback(l net.Listener) bool {
+	address, ok := l.Addr().(*net.TCPAddr)
+	return ok && address.IP.IsLoopback()
 }
 
 // reachable gives the address by which others can reach a listener: the

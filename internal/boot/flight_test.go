@@ -11,6 +11,7 @@ import (
 	"google.golang.org/grpc/test/bufconn"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
+	"github.com/rasterloom/rasterloom/internal/access"
 	"github.com/rasterloom/rasterloom/internal/boot"
 )
 
@@ -34,6 +35,9 @@ func (a answerer) part(calls ...string) *boot.Flight {
 
 // Services of one process share a Flight server, whichever comes first.
 func TestFlightCallsGoToWhoClaimsThem(t *testing.T) {
+	guard := access.New(access.Options{Anonymous: access.Reader, Rules: map[string]access.Rule{
+		"test.v1.Flight/GetSchema": {Role: access.Reader}, "test.v1.Flight/DoGet": {Role: access.Reader}, "test.v1.Flight/DoPut": {Role: access.Reader},
+	}})
 	all, puts := answerer("all").part(), answerer("puts").part("DoPut")
 	for name, c := range map[string]struct {
 		parts []*boot.Flight
@@ -47,7 +51,7 @@ func TestFlightCallsGoToWhoClaimsThem(t *testing.T) {
 		for _, part := range c.parts {
 			services = append(services, &boot.Service{Flight: part})
 		}
-		server, err := boot.NewFlightServer(zap.NewNop(), services...)
+		server, err := boot.NewFlightServer(zap.NewNop(), guard, nil, services...)
 		if err != nil {
 			t.Fatalf("%s: %v", name, err)
 		}
@@ -71,10 +75,10 @@ func TestFlightCallsGoToWhoClaimsThem(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	if server, err := boot.NewFlightServer(zap.NewNop(), &boot.Service{}); server != nil || err != nil {
+	if server, err := boot.NewFlightServer(zap.NewNop(), guard, nil, &boot.Service{}); server != nil || err != nil {
 		t.Errorf("without Flight: %v, %v", server, err)
 	}
-	if _, err := boot.NewFlightServer(zap.NewNop(), &boot.Service{Flight: puts}, &boot.Service{Flight: puts}); err == nil {
+	if _, err := boot.NewFlightServer(zap.NewNop(), guard, nil, &boot.Service{Flight: puts}, &boot.Service{Flight: puts}); err == nil {
 		t.Error("two services claim DoPut, and nobody says so")
 	}
 }

@@ -47,7 +47,8 @@ func Main[C any](program Program[C]) {
 			Service C `embed:""`
 		} `cmd:"" default:"withargs" help:"Serve until SIGTERM or Ctrl-C (the default)."`
 		Healthcheck struct {
-			Listen string `help:"Address that the process listens on." default:"${listen}" env:"RASTERLOOM_LISTEN"`
+			Listen  string `help:"Address that the process listens on." default:"${listen}" env:"RASTERLOOM_LISTEN"`
+			TLSCert string `help:"Certificate of the process, if it has one." name:"tls-cert" type:"path" env:"RASTERLOOM_TLS_CERT" placeholder:"FILE"`
 		} `cmd:"" help:"Ask the running process whether it can work: status 0 if so, else 1. For containers without a shell."`
 		Version struct{} `cmd:"" help:"Print the version."`
 	}{}
@@ -62,7 +63,7 @@ func Main[C any](program Program[C]) {
 	case "version":
 		fmt.Println(program.Name, Version())
 	case "healthcheck":
-		exitOn(CheckHealth(context.Background(), cli.Healthcheck.Listen))
+		exitOn(CheckHealth(context.Background(), cli.Healthcheck.Listen, cli.Healthcheck.TLSCert))
 	default:
 		exitOn(run(program, cli.Serve.Config, flight.FlightListen, cli.Serve.Service))
 	}
@@ -101,8 +102,9 @@ func UntilSignal(ctx context.Context) (context.Context, context.CancelFunc) {
 }
 
 // CheckHealth asks the process that listens on an address whether all of its
-// services can work.
-func CheckHealth(ctx context.Context, listen string) error {
+// services can work. certFile has the certificate of the process, and is empty
+// where it has none.
+func CheckHealth(ctx context.Context, listen, certFile string) error {
 	host, port, err := net.SplitHostPort(listen)
 	if err != nil {
 		return fmt.Errorf("%q is not HOST:PORT", listen)
@@ -112,7 +114,15 @@ func CheckHealth(ctx context.Context, listen string) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
-	client := grpchealth.NewClient(NewHTTPClient(), "http://"+net.JoinHostPort(host, port), connect.WithGRPC())
+	scheme, asker := "http://", NewHTTPClient()
+	if certFile != "" {
+		config, err := pinned(certFile)
+		if err != nil {
+			return fmt.Errorf("--tls-cert: %w", err)
+		}
+		scheme, asker = "https://", newHTTPClient((&net.Dialer{Timeout: 5 * time.Second}).DialContext, config)
+	}
+	client := grpchealth.NewClient(asker, scheme+net.JoinHostPort(host, port), connect.WithGRPC())
 	answer, err := client.Check(ctx, &grpchealth.CheckRequest{})
 	if err != nil {
 		return fmt.Errorf("no answer from %s: %w", net.JoinHostPort(host, port), err)
@@ -123,19 +133,24 @@ func CheckHealth(ctx context.Context, listen string) error {
 	return nil
 }
 
-// LoadSecretFiles reads PGPASSWORD from the file that PGPASSWORD_FILE names,
-// the way container platforms hand out secrets.
+// LoadSecretFiles reads PGPASSWORD and DATABASE_URL from the files that
+// PGPASSWORD_FILE and DATABASE_URL_FILE name, the way container platforms hand
+// out secrets.
 func LoadSecretFiles() error {
-	const name = "PGPASSWORD"
-	path := os.Getenv(name + "_FILE")
-	if path == "" || os.Getenv(name) != "" {
-		return nil
+	for _, name := range []string{"PGPASSWORD", "DATABASE_URL"} {
+		path := os.Getenv(name + "_FILE")
+		if path == "" || os.Getenv(name) != "" {
+			continue
+		}
+		secret, err := os.ReadFile(path)
+		if err != nil {
+			return fmt.Errorf("%s_FILE: %w", name, err)
+		}
+		if err := os.Setenv(name, strings.TrimRight(string(secret), "\r\n")); err != nil {
+			return err
+		}
 	}
-	secret, err := os.ReadFile(path)
-	if err != nil {
-		return fmt.Errorf("%s_FILE: %w", name, err)
-	}
-	return os.Setenv(name, strings.TrimRight(string(secret), "\r\n"))
+	return nil
 }
 
 // ExitStatus ends the process, with the customary 2 instead of kong's 80 when the

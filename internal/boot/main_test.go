@@ -38,7 +38,7 @@ func TestMain(m *testing.M) {
 					return nil, fmt.Errorf("connect to %s: no", cfg.DatabaseURL)
 				}
 				deps.Log.Info("password=" + os.Getenv("PGPASSWORD"))
-				return &boot.Service{Name: echoName, Handlers: map[string]http.Handler{"/echo/": http.HandlerFunc(protocolOf)}}, nil
+				return &boot.Service{Name: echoName, Handlers: map[string]http.Handler{"/rasterloom.schema.v1.SchemaService/": http.HandlerFunc(protocolOf)}}, nil
 			},
 		})
 		return
@@ -84,7 +84,7 @@ func TestProgramServesAndDrains(t *testing.T) {
 	}
 	line := next()
 	url := fmt.Sprint(line["url"])
-	if got, err := get(t, newClient(t), url+"/echo/"); err != nil || got != "HTTP/2.0" {
+	if got, err := get(t, newClient(t), url+"/rasterloom.schema.v1.SchemaService/GetLayer"); err != nil || got != "HTTP/2.0" {
 		t.Errorf("got %q, %v from %v", got, err, line)
 	}
 	listen := strings.TrimPrefix(url, "http://")

@@ -2,6 +2,7 @@ package boot
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -18,6 +19,7 @@ import (
 	"google.golang.org/grpc"
 	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
 
+	"github.com/rasterloom/rasterloom/internal/access"
 	"github.com/rasterloom/rasterloom/internal/wire"
 )
 
@@ -30,6 +32,9 @@ type Process struct {
 	flight net.Listener // nil without a Flight server
 	inner  *pipeListener
 	client *http.Client
+	// identity is nil where nothing is encrypted.
+	identity *identity
+	guard    *access.Guard
 
 	metrics *prometheus.Registry
 }
@@ -42,27 +47,67 @@ func Open(ctx context.Context, cfg Config, flightListen string, log *zap.Logger)
 	}
 	p := &Process{cfg: cfg, log: log, inner: newPipeListener(), metrics: newRegistry()}
 	var err error
-	if p.rpc, err = listen(ctx, cfg.Listen, "listen", cfg.Insecure); err != nil {
+	p.identity, err = cfg.TLS.identity(func(err error) {
+		log.Error("a certificate cannot be read; the one before holds", zap.Error(err))
+	})
+	if err != nil {
+		return nil, err
+	}
+	if p.client, err = p.newClient(); err != nil {
+		return nil, err
+	}
+	covered := cfg.Insecure || p.identity != nil
+	if p.rpc, err = listen(ctx, cfg.Listen, "listen", covered); err != nil {
 		return nil, err
 	}
 	if flightListen != "" {
-		if p.flight, err = listen(ctx, flightListen, "flight-listen", cfg.Insecure); err != nil {
-			_ = p.rpc.Close()
+		if p.flight, err = listen(ctx, flightListen, "flight-listen", covered); err != nil {
+			p.Close()
 			return nil, err
 		}
 	}
+	local := onLoopback(p.rpc) && (p.flight == nil || onLoopback(p.flight))
+	if p.guard, err = cfg.Access.guard(local, log); err != nil {
+		p.Close()
+		return nil, err
+	}
+	return p, nil
+}
+
+// newClient makes the client by which the services of this process ask others.
+func (p *Process) newClient() (*http.Client, error) {
+	var certificate *access.File[*tls.Certificate]
+	if p.identity != nil {
+		certificate = p.identity.certificate
+	}
+	config, err := clientTLS(p.cfg.TLS.PeerCA, certificate)
+	if err != nil {
+		return nil, fmt.Errorf("--tls-peer-ca: %w", err)
+	}
 	dialer := &net.Dialer{Timeout: 5 * time.Second}
-	p.client = newHTTPClient(func(ctx context.Context, network, address string) (net.Conn, error) {
+	client := newHTTPClient(func(ctx context.Context, network, address string) (net.Conn, error) {
 		if strings.HasPrefix(address, innerHost+":") {
 			return p.inner.dial(ctx)
 		}
 		return dialer.DialContext(ctx, network, address)
-	})
-	return p, nil
+	}, config)
+	if path := p.cfg.Access.ServiceTokenFile; path != "" {
+		token, err := openToken(path)
+		if err != nil {
+			return nil, fmt.Errorf("--service-token-file: %w", err)
+		}
+		client.Transport = bearer{client.Transport, token.Get, p.cfg.Insecure}
+	}
+	return client, nil
 }
 
 // URL is where clients reach the Connect and gRPC services of the process.
-func (p *Process) URL() string { return "http://" + reachable(p.rpc) }
+func (p *Process) URL() string {
+	if p.identity != nil {
+		return "https://" + reachable(p.rpc)
+	}
+	return "http://" + reachable(p.rpc)
+}
 
 // InnerURL is where the services of the process reach each other, by the client
 // of Deps only.
@@ -73,12 +118,17 @@ func (p *Process) FlightURI() string {
 	if p.flight == nil {
 		return ""
 	}
+	if p.identity != nil {
+		return "grpc+tls://" + reachable(p.flight)
+	}
 	return "grpc://" + reachable(p.flight)
 }
 
 // Deps is what the front doors of the process build their services from.
 func (p *Process) Deps() Deps {
-	return Deps{Log: p.log, HTTPClient: p.client, FlightURI: p.FlightURI(), Metrics: p.metrics}
+	return Deps{
+		Log: p.log, HTTPClient: p.client, FlightURI: p.FlightURI(), Metrics: p.metrics,
+	}
 }
 
 // Close gives up a process that never came to Serve.
@@ -108,7 +158,7 @@ func (p *Process) Serve(ctx context.Context, services ...*Service) error {
 	// A call within the process that fails shows in the line of the call that
 	// made it; only what is a bug gets a line of its own.
 	quiet := p.log.WithOptions(zap.IncreaseLevel(zap.ErrorLevel))
-	outer, inner := p.httpServer(p.handler(state, services, p.log)), p.httpServer(p.handler(state, services, quiet))
+	outer, inner := p.httpServer(p.handler(state, services, p.log, p.guard)), p.httpServer(p.handler(state, services, quiet, access.Within()))
 	flight, err := p.flightServer(state, services)
 	if err != nil {
 		return err
@@ -123,7 +173,13 @@ func (p *Process) Serve(ctx context.Context, services ...*Service) error {
 			}
 		})
 	}
-	run("RPC", func() error { return outer.Serve(p.rpc) })
+	run("RPC", func() error {
+		if p.identity == nil {
+			return outer.Serve(p.rpc)
+		}
+		outer.TLSConfig = p.identity.server("h2", "http/1.1")
+		return outer.ServeTLS(p.rpc, "", "")
+	})
 	run("calls within the process", func() error { return inner.Serve(p.inner) })
 	if flight != nil {
 		run("Flight", func() error { return flight.Serve(p.flight) })
@@ -196,13 +252,13 @@ func stopGracefully(ctx context.Context, s *grpc.Server) error {
 }
 
 // handler is everything the process answers over HTTP.
-func (p *Process) handler(state *health, services []*Service, log *zap.Logger) http.Handler {
+func (p *Process) handler(state *health, services []*Service, log *zap.Logger, guard *access.Guard) http.Handler {
 	mux := http.NewServeMux()
 	names := make([]string, 0, len(services))
 	for _, s := range services {
 		names = append(names, s.Name)
 		for path, h := range s.Handlers {
-			mux.Handle(path, wire.Edge(log, h))
+			mux.Handle(path, wire.Edge(log, guard, h))
 		}
 	}
 	mux.Handle("GET /metrics", metricsHandler(p.metrics))
@@ -211,8 +267,10 @@ func (p *Process) handler(state *health, services []*Service, log *zap.Logger) h
 	if host, _, err := net.SplitHostPort(p.rpc.Addr().String()); err == nil && isLoopback(host) {
 		// What the contract looks like is no secret, but needless off loopback.
 		reflector := grpcreflect.NewStaticReflector(append(names, grpchealth.HealthV1ServiceName)...)
-		mux.Handle(grpcreflect.NewHandlerV1(reflector, connect.WithReadMaxBytes(small)))
-		mux.Handle(grpcreflect.NewHandlerV1Alpha(reflector, connect.WithReadMaxBytes(small)))
+		path, h := grpcreflect.NewHandlerV1(reflector, wire.Options()...)
+		mux.Handle(path, wire.Edge(log, guard, h))
+		path, h = grpcreflect.NewHandlerV1Alpha(reflector, wire.Options()...)
+		mux.Handle(path, wire.Edge(log, guard, h))
 	}
 	return mux
 }
@@ -220,6 +278,7 @@ func (p *Process) handler(state *health, services []*Service, log *zap.Logger) h
 func (p *Process) httpServer(handler http.Handler) *http.Server {
 	var protocols http.Protocols
 	protocols.SetHTTP1(true)
+	protocols.SetHTTP2(true)
 	protocols.SetUnencryptedHTTP2(true)
 	// What went wrong with a connection before there was a call. The error is
 	// for levels that zap does not know.
@@ -244,7 +303,7 @@ func (p *Process) httpServer(handler http.Handler) *http.Server {
 
 // flightServer makes the Flight server of the services and adds health to it.
 func (p *Process) flightServer(state *health, services []*Service) (*grpc.Server, error) {
-	flight, err := NewFlightServer(p.log, services...)
+	flight, err := NewFlightServer(p.log, p.guard, p.identity.flight(), services...)
 	if err != nil {
 		return nil, err
 	}

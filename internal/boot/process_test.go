@@ -75,7 +75,7 @@ func speaksFlight() *boot.Flight {
 }
 
 func echo(*boot.Process) []*boot.Service {
-	return []*boot.Service{{Name: echoName, Handlers: map[string]http.Handler{"/echo/": http.HandlerFunc(protocolOf)}}}
+	return []*boot.Service{{Name: echoName, Handlers: map[string]http.Handler{"/rasterloom.schema.v1.SchemaService/": http.HandlerFunc(protocolOf)}}}
 }
 
 func get(t *testing.T, client *http.Client, url string) (string, error) {
@@ -106,11 +106,11 @@ func TestBothVersionsOfHTTP(t *testing.T) {
 	plain := &http.Client{Transport: &http.Transport{}}
 	t.Cleanup(plain.CloseIdleConnections)
 	for want, client := range map[string]*http.Client{"HTTP/1.1": plain, "HTTP/2.0": newClient(t)} {
-		if got, err := get(t, client, p.URL()+"/echo/"); err != nil || got != want {
+		if got, err := get(t, client, p.URL()+"/rasterloom.schema.v1.SchemaService/GetLayer"); err != nil || got != want {
 			t.Errorf("got %q, %v; want %q", got, err, want)
 		}
 	}
-	if got, err := get(t, p.Deps().HTTPClient.(*http.Client), p.InnerURL()+"/echo/"); err != nil || got != "HTTP/2.0" {
+	if got, err := get(t, p.Deps().HTTPClient.(*http.Client), p.InnerURL()+"/rasterloom.schema.v1.SchemaService/GetLayer"); err != nil || got != "HTTP/2.0" {
 		t.Errorf("within the process: %q, %v", got, err)
 	}
 }
@@ -119,7 +119,7 @@ func TestHeadersHaveALimit(t *testing.T) {
 	p, _ := start(t, config(), "", echo)
 	plain := &http.Client{Transport: &http.Transport{}}
 	t.Cleanup(plain.CloseIdleConnections)
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, p.URL()+"/echo/", nil)
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, p.URL()+"/rasterloom.schema.v1.SchemaService/GetLayer", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -203,11 +203,11 @@ func TestDrain(t *testing.T) {
 		slow := func(w http.ResponseWriter, _ *http.Request) {
 			close(entered)
 			<-proceed
-			answer, err := get(t, p.Deps().HTTPClient.(*http.Client), p.InnerURL()+"/echo/")
+			answer, err := get(t, p.Deps().HTTPClient.(*http.Client), p.InnerURL()+"/rasterloom.schema.v1.SchemaService/GetLayer")
 			fmt.Fprint(w, answer, err)
 		}
 		return append(echo(p), &boot.Service{
-			Name: otherName, Handlers: map[string]http.Handler{"/slow/": http.HandlerFunc(slow)},
+			Name: otherName, Handlers: map[string]http.Handler{"/rasterloom.merger.v1.MergerService/": http.HandlerFunc(slow)},
 			Close: func() { close(closed) },
 		})
 	})
@@ -217,7 +217,7 @@ func TestDrain(t *testing.T) {
 	}
 	client, answers, ended := newClient(t), make(chan answer, 1), make(chan error, 1)
 	go func() {
-		text, err := get(t, client, p.URL()+"/slow/")
+		text, err := get(t, client, p.URL()+"/rasterloom.merger.v1.MergerService/PlanMerge")
 		answers <- answer{text, err}
 	}()
 	<-entered
@@ -256,7 +256,7 @@ func TestDrainEndsInTime(t *testing.T) {
 	cfg.DrainTimeout = 100 * time.Millisecond
 	p, stop := start(t, cfg, "127.0.0.1:0", func(*boot.Process) []*boot.Service {
 		return []*boot.Service{{Name: echoName, Flight: speaksFlight(), Handlers: map[string]http.Handler{
-			"/stuck/": http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+			"/rasterloom.merger.v1.MergerService/": http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 				close(entered)
 				<-r.Context().Done()
 			}),
@@ -264,7 +264,7 @@ func TestDrainEndsInTime(t *testing.T) {
 	})
 	client, ended := newClient(t), make(chan error, 1)
 	go func() {
-		_, err := get(t, client, p.URL()+"/stuck/")
+		_, err := get(t, client, p.URL()+"/rasterloom.merger.v1.MergerService/PlanMerge")
 		ended <- err
 	}()
 	<-entered
@@ -284,6 +284,9 @@ func TestReflectionOnLoopbackOnly(t *testing.T) {
 	}{{"127.0.0.1:0", false, true}, {"0.0.0.0:0", true, false}} {
 		cfg := config()
 		cfg.Listen, cfg.Insecure = c.listen, c.insecure
+		if c.insecure {
+			cfg.Access.Anonymous = "reader"
+		}
 		p, _ := start(t, cfg, "", echo)
 		_, port, err := net.SplitHostPort(strings.TrimPrefix(p.URL(), "http://"))
 		if err != nil {
@@ -324,7 +327,12 @@ func TestAddresses(t *testing.T) {
 		{"every address by no name", func(c *boot.Config) { c.Listen = ":0" }, "", "say --insecure"},
 		{"Flight on every address", func(*boot.Config) {}, "[::]:0", "--flight-listen [::]:0"},
 		{"another machine's name", func(c *boot.Config) { c.Listen = "example.org:0" }, "", "say --insecure"},
-		{"every address, knowingly", func(c *boot.Config) { c.Listen, c.Insecure = "0.0.0.0:0", true }, "", ""},
+		{"every address, knowingly", func(c *boot.Config) { c.Listen, c.Insecure, c.Access.Anonymous = "0.0.0.0:0", true, "reader" }, "", ""},
+		{"every address, and nobody known", func(c *boot.Config) { c.Listen, c.Insecure = "0.0.0.0:0", true }, "", "name principals by --tokens"},
+		{"a key without its certificate", func(c *boot.Config) { c.TLS.Key = "key.pem" }, "", "--tls-cert and --tls-key come together"},
+		{"client certificates in clear text", func(c *boot.Config) { c.TLS.ClientCA = "ca.pem" }, "", "--tls-client-ca needs --tls-cert"},
+		{"an issuer for nobody", func(c *boot.Config) { c.Access.OIDCIssuer = "https://issuer.test" }, "", "--oidc-issuer and --oidc-audience come together"},
+		{"no such file of tokens", func(c *boot.Config) { c.Access.Tokens = "no/such/file" }, "", "--tokens: "},
 		{"no port", func(c *boot.Config) { c.Listen = "127.0.0.1" }, "", "is not HOST:PORT"},
 		{"no such port", func(c *boot.Config) { c.Listen = "127.0.0.1:99999" }, "", "--listen 127.0.0.1:99999"},
 		{"two problems at once", func(c *boot.Config) { c.DrainTimeout, c.DrainDelay = 0, -1 }, "", "--drain-delay is -1ns, and must not be negative\n--drain-timeout is 0s"},

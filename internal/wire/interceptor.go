@@ -18,6 +18,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/rasterloom/rasterloom/fault"
+	"github.com/rasterloom/rasterloom/internal/access"
 )
 
 // RequestIDHeader names a call across processes: taken from the caller where it
@@ -51,6 +52,8 @@ type call struct {
 	// entered is true once the interceptors have the call. Until then an error
 	// is the protocol library's own: it could not read the request.
 	entered bool
+	// principal is who called; empty where that was not found out.
+	principal string
 	// err is what the handler returned, with its causes.
 	err error
 	// notes are what the handler told of its work, and warnings what it warned
@@ -63,6 +66,17 @@ type callKey struct{}
 
 func newCall(method, peer, askedID string) *call {
 	return &call{id: requestID(askedID), method: strings.TrimPrefix(method, "/"), peer: peer, start: time.Now()}
+}
+
+// admit asks the guard about the call before its message is read.
+func (c *call) admit(ctx context.Context, guard *access.Guard, asked access.Call) (inner context.Context, release func(), err error) {
+	asked.Method = c.method
+	inner, release, err = guard.Admit(ctx, asked)
+	if err != nil {
+		return nil, nil, err
+	}
+	c.principal = access.From(inner).Name
+	return inner, release, nil
 }
 
 func (c *call) in(ctx context.Context) context.Context { return context.WithValue(ctx, callKey{}, c) }
@@ -181,6 +195,9 @@ func (c *call) write(log *zap.Logger) {
 		zap.Duration("duration", time.Since(c.start)),
 		zap.String("peer", c.peer),
 		zap.String("request_id", c.id),
+	}
+	if c.principal != "" {
+		fields = append(fields, zap.String("principal", c.principal))
 	}
 	if c.protocol != "" {
 		fields = append(fields, zap.String("protocol", c.protocol))

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"compress/gzip"
 	"context"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -20,6 +21,7 @@ import (
 	"google.golang.org/grpc/codes"
 
 	"github.com/rasterloom/rasterloom/fault"
+	"github.com/rasterloom/rasterloom/internal/access"
 )
 
 // Options are the options of every Connect handler: limits on messages, the
@@ -39,8 +41,8 @@ func Options() []connect.HandlerOption {
 }
 
 // ClientOptions are the options of every generated client that asks another
-// service of the suite: the id of the call in hand goes along, and answers
-// have a limit.
+// service of the suite: the id of the call in hand goes along, and who it is
+// for, and answers have a limit.
 func ClientOptions() []connect.ClientOption {
 	return []connect.ClientOption{
 		connect.WithReadMaxBytes(MaxSendBytes),
@@ -56,9 +58,7 @@ func (callInterceptor) WrapUnary(next connect.UnaryFunc) connect.UnaryFunc {
 	return func(ctx context.Context, req connect.AnyRequest) (res connect.AnyResponse, err error) {
 		c := callOf(ctx)
 		if req.Spec().IsClient {
-			if c.id != "" {
-				req.Header().Set(RequestIDHeader, c.id)
-			}
+			passOn(ctx, c, req.Header())
 			return next(ctx, req)
 		}
 		c.entered, c.protocol = true, req.Peer().Protocol
@@ -78,10 +78,18 @@ func (callInterceptor) WrapUnary(next connect.UnaryFunc) connect.UnaryFunc {
 func (callInterceptor) WrapStreamingClient(next connect.StreamingClientFunc) connect.StreamingClientFunc {
 	return func(ctx context.Context, spec connect.Spec) connect.StreamingClientConn {
 		conn := next(ctx, spec)
-		if c := callOf(ctx); c.id != "" {
-			conn.RequestHeader().Set(RequestIDHeader, c.id)
-		}
+		passOn(ctx, callOf(ctx), conn.RequestHeader())
 		return conn
+	}
+}
+
+// passOn tells the service that is asked which call it is asked for, and whose.
+func passOn(ctx context.Context, c *call, header http.Header) {
+	if c.id != "" {
+		header.Set(RequestIDHeader, c.id)
+	}
+	if p := access.From(ctx); p.Name != "" {
+		header.Set(access.OnBehalfHeader, p.Name)
 	}
 }
 
@@ -103,17 +111,29 @@ func (callInterceptor) WrapStreamingHandler(next connect.StreamingHandlerFunc) c
 }
 
 // Edge mounts a Connect handler at the edge of the process: the call gets its
-// id and its one line in the log, a body has a limit, and a request that the
-// protocol library refuses before any interceptor sees it (too large, not
+// id and its one line in the log, the guard decides whether it comes in, a body
+// has a limit, and a request that the protocol library refuses before any interceptor sees it (too large, not
 // readable, a compression nobody knows) is answered with the same
 // machine-readable reason as any other.
-func Edge(log *zap.Logger, handler http.Handler) http.Handler {
+func Edge(log *zap.Logger, guard *access.Guard, handler http.Handler) http.Handler {
 	refuse := connect.NewErrorWriter()
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		c := newCall(r.URL.Path, r.RemoteAddr, r.Header.Get(RequestIDHeader))
 		defer c.write(log)
 		w.Header().Set(RequestIDHeader, c.id)
 		r = r.WithContext(c.in(r.Context()))
+		ctx, release, err := c.admit(r.Context(), guard, caller(r))
+		if err != nil {
+			c.protocol = "http"
+			if fault.KindOf(err) == fault.Unauthenticated {
+				w.Header().Set("WWW-Authenticate", "Bearer")
+			}
+			// The client may be gone; nobody is left to tell.
+			_ = refuse.Write(w, r, ToConnect(c.fail(err)))
+			return
+		}
+		defer release()
+		r = r.WithContext(ctx)
 		body := limitBody(w, r)
 		r.Body = body
 
@@ -137,6 +157,23 @@ func Edge(log *zap.Logger, handler http.Handler) http.Handler {
 			held.release()
 		}
 	})
+}
+
+// caller is what a request says of who sent it.
+func caller(r *http.Request) access.Call {
+	c := access.Call{Authorization: r.Header.Get("Authorization"), OnBehalf: r.Header.Get(access.OnBehalfHeader), Host: r.Host}
+	if r.TLS != nil {
+		c.Certificate = leaf(r.TLS.VerifiedChains)
+	}
+	return c
+}
+
+// leaf is the client's certificate, once its chain was verified.
+func leaf(chains [][]*x509.Certificate) *x509.Certificate {
+	if len(chains) == 0 || len(chains[0]) == 0 {
+		return nil
+	}
+	return chains[0][0]
 }
 
 // heldWriter holds back what is written until the interceptors have the call.

@@ -6,21 +6,26 @@ import (
 
 	"go.uber.org/zap"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/stats"
+
+	"github.com/rasterloom/rasterloom/internal/access"
 )
 
 // ServerOptions are the options of a grpc-go server, which Flight runs on: what
-// Options and Edge are to a Connect handler, and limits on connections. A
+// Options and Edge are to a Connect handler, guard included, and limits on
+// connections. A
 // frozen client is dropped after 15 seconds, so that it pins no stream and no
 // database connection.
-func ServerOptions(log *zap.Logger) []grpc.ServerOption {
+func ServerOptions(log *zap.Logger, guard *access.Guard) []grpc.ServerOption {
+	gate := gate{guard}
 	return []grpc.ServerOption{
 		grpc.StatsHandler(callLog{log}),
-		grpc.ChainUnaryInterceptor(unaryCall),
-		grpc.ChainStreamInterceptor(streamCall),
+		grpc.ChainUnaryInterceptor(gate.unary),
+		grpc.ChainStreamInterceptor(gate.stream),
 		grpc.MaxRecvMsgSize(MaxReadBytes),
 		grpc.MaxSendMsgSize(MaxSendBytes),
 		grpc.MaxConcurrentStreams(64),
@@ -33,7 +38,28 @@ func ServerOptions(log *zap.Logger) []grpc.ServerOption {
 	}
 }
 
-func unaryCall(ctx context.Context, req any, _ *grpc.UnaryServerInfo, next grpc.UnaryHandler) (res any, err error) {
+// gate stands between the protocol and the handlers.
+type gate struct{ guard *access.Guard }
+
+// caller is what a call says of who sent it.
+func (gate) caller(ctx context.Context) access.Call {
+	c := access.Call{Authorization: first(ctx, "authorization"), OnBehalf: first(ctx, access.OnBehalfHeader)}
+	if p, ok := peer.FromContext(ctx); ok {
+		if info, ok := p.AuthInfo.(credentials.TLSInfo); ok {
+			c.Certificate = leaf(info.State.VerifiedChains)
+		}
+	}
+	return c
+}
+
+func first(ctx context.Context, key string) string {
+	if values := metadata.ValueFromIncomingContext(ctx, key); len(values) > 0 {
+		return values[0]
+	}
+	return ""
+}
+
+func (g gate) unary(ctx context.Context, req any, _ *grpc.UnaryServerInfo, next grpc.UnaryHandler) (res any, err error) {
 	c := callOf(ctx)
 	c.entered = true
 	// A failure means that the answer has gone already, and cannot happen here.
@@ -46,10 +72,15 @@ func unaryCall(ctx context.Context, req any, _ *grpc.UnaryServerInfo, next grpc.
 			res, err = nil, ToStatus(c.fail(err))
 		}
 	}()
+	ctx, release, err := c.admit(ctx, g.guard, g.caller(ctx))
+	if err != nil {
+		return nil, err
+	}
+	defer release()
 	return next(ctx, req)
 }
 
-func streamCall(srv any, stream grpc.ServerStream, _ *grpc.StreamServerInfo, next grpc.StreamHandler) (err error) {
+func (g gate) stream(srv any, stream grpc.ServerStream, _ *grpc.StreamServerInfo, next grpc.StreamHandler) (err error) {
 	c := callOf(stream.Context())
 	c.entered = true
 	_ = stream.SetHeader(metadata.Pairs(RequestIDHeader, c.id))
@@ -61,8 +92,22 @@ func streamCall(srv any, stream grpc.ServerStream, _ *grpc.StreamServerInfo, nex
 			err = ToStatus(c.fail(err))
 		}
 	}()
-	return next(srv, stream)
+	ctx, release, err := c.admit(stream.Context(), g.guard, g.caller(stream.Context()))
+	if err != nil {
+		return err
+	}
+	defer release()
+	return next(srv, admitted{stream, ctx})
 }
+
+// admitted is a stream with the context that the guard gave.
+type admitted struct {
+	grpc.ServerStream
+	ctx context.Context //nolint:containedctx // what a grpc.ServerStream is asked for
+}
+
+// Context implements grpc.ServerStream.
+func (a admitted) Context() context.Context { return a.ctx }
 
 // callLog gives each call of a grpc-go server its id and its line in the log.
 // It is a stats handler and no interceptor, because it also sees the calls that

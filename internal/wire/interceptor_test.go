@@ -34,6 +34,7 @@ import (
 	layerv1 "github.com/rasterloom/rasterloom/gen/rasterloom/layer/v1"
 	schemav1 "github.com/rasterloom/rasterloom/gen/rasterloom/schema/v1"
 	"github.com/rasterloom/rasterloom/gen/rasterloom/schema/v1/schemav1connect"
+	"github.com/rasterloom/rasterloom/internal/access"
 	"github.com/rasterloom/rasterloom/internal/wire"
 )
 
@@ -61,7 +62,7 @@ func serve(t *testing.T, get func(context.Context, string) error) (string, *http
 	core, logs := observer.New(zap.DebugLevel)
 	path, handler := schemav1connect.NewSchemaServiceHandler(layers{get: get}, wire.Options()...)
 	mux := http.NewServeMux()
-	mux.Handle(path, wire.Edge(zap.New(core), handler))
+	mux.Handle(path, wire.Edge(zap.New(core), access.Everybody(), handler))
 	server := httptest.NewUnstartedServer(mux)
 	server.EnableHTTP2 = true
 	server.StartTLS()
@@ -374,7 +375,9 @@ func TestRequestIDGoesAlong(t *testing.T) {
 func serveGRPC(t *testing.T, get func(context.Context, string) error) (*grpc.ClientConn, *observer.ObservedLogs) {
 	t.Helper()
 	core, logs := observer.New(zap.DebugLevel)
-	server := grpc.NewServer(wire.ServerOptions(zap.New(core))...)
+	server := grpc.NewServer(wire.ServerOptions(zap.New(core), access.New(access.Options{Anonymous: access.Reader, Rules: map[string]access.Rule{
+		getLayer: {Role: access.Reader}, "rasterloom.schema.v1.SchemaService/StreamLayer": {Role: access.Reader, Stream: true},
+	}}))...)
 	unary := func(_ any, ctx context.Context, decode func(any) error, intercept grpc.UnaryServerInterceptor) (any, error) {
 		req := &schemav1.GetLayerRequest{}
 		if err := decode(req); err != nil {

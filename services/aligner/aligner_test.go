@@ -27,6 +27,7 @@ import (
 	layerv1 "github.com/rasterloom/rasterloom/gen/rasterloom/layer/v1"
 	schemav1 "github.com/rasterloom/rasterloom/gen/rasterloom/schema/v1"
 	"github.com/rasterloom/rasterloom/gen/rasterloom/schema/v1/schemav1connect"
+	"github.com/rasterloom/rasterloom/internal/access"
 	"github.com/rasterloom/rasterloom/internal/boot"
 	"github.com/rasterloom/rasterloom/internal/wire"
 	"github.com/rasterloom/rasterloom/services/aligner"
@@ -62,7 +63,7 @@ func serve(tb testing.TB, handlers map[string]http.Handler) *httptest.Server {
 	for path, h := range handlers {
 		mux.Handle(path, h)
 	}
-	server := httptest.NewUnstartedServer(wire.Edge(zap.NewNop(), mux))
+	server := httptest.NewUnstartedServer(wire.Edge(zap.NewNop(), access.Everybody(), mux))
 	server.Config.Protocols = new(http.Protocols)
 	server.Config.Protocols.SetHTTP1(true)
 	server.Config.Protocols.SetUnencryptedHTTP2(true)

@@ -24,22 +24,13 @@ import (
 	"github.com/rasterloom/rasterloom/services/merger/internal/rpc"
 )
 
-// Secret is a text that does not print.
-type Secret string
-
-// String hides the secret.
-func (Secret) String() string { return "***" }
-
-// GoString hides the secret from %#v.
-func (Secret) GoString() string { return "***" }
-
 // Config is what the merger can be told. Zero values mean the defaults.
 type Config struct {
-	DatabaseURL string `help:"PostgreSQL that holds the cells." env:"DATABASE_URL" placeholder:"URL"`
-	SchemaURL   string `help:"Where the schema service is, which knows the layers." env:"RASTERLOOM_SCHEMA_URL" default:"http://127.0.0.1:7420" placeholder:"URL"`
-	AlignerURL  string `help:"Where the aligner service is, which relates grids." env:"RASTERLOOM_ALIGNER_URL" default:"http://127.0.0.1:7410" placeholder:"URL"`
-	FlightURI   string `help:"Flight address that clients are told to read tables from. Default: the address this process listens on." env:"RASTERLOOM_FLIGHT_URI" placeholder:"URI"`
-	TicketKey   Secret `help:"Secret that signs tickets, the same for all mergers of a deployment. Default: a random one, good for this process." env:"RASTERLOOM_TICKET_KEY" placeholder:"SECRET"`
+	DatabaseURL string      `help:"PostgreSQL that holds the cells." env:"DATABASE_URL" placeholder:"URL"`
+	SchemaURL   string      `help:"Where the schema service is, which knows the layers." env:"RASTERLOOM_SCHEMA_URL" default:"http://127.0.0.1:7420" placeholder:"URL"`
+	AlignerURL  string      `help:"Where the aligner service is, which relates grids." env:"RASTERLOOM_ALIGNER_URL" default:"http://127.0.0.1:7410" placeholder:"URL"`
+	FlightURI   string      `help:"Flight address that clients are told to read tables from. Default: the address this process listens on." env:"RASTERLOOM_FLIGHT_URI" placeholder:"URI"`
+	TicketKey   boot.Secret `help:"Secret that signs tickets, the same for all mergers of a deployment. Default: a random one, good for this process." env:"RASTERLOOM_TICKET_KEY" placeholder:"SECRET"`
 
 	MaxLayers      int   `help:"Largest number of layers of a merge." env:"RASTERLOOM_MAX_LAYERS" default:"256"`
 	MaxCells       int64 `help:"Largest number of cells of a merge's window." env:"RASTERLOOM_MAX_CELLS" default:"68719476736"`

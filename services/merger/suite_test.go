@@ -34,6 +34,7 @@ import (
 	mergerv1 "github.com/rasterloom/rasterloom/gen/rasterloom/merger/v1"
 	"github.com/rasterloom/rasterloom/gen/rasterloom/merger/v1/mergerv1connect"
 	"github.com/rasterloom/rasterloom/grid"
+	"github.com/rasterloom/rasterloom/internal/access"
 	"github.com/rasterloom/rasterloom/internal/boot"
 	"github.com/rasterloom/rasterloom/internal/layer"
 	"github.com/rasterloom/rasterloom/internal/pgtest"
@@ -75,7 +76,7 @@ func start(t testing.TB, cfg Config) *suite {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if s.server, err = boot.NewFlightServer(zap.New(core), service); err != nil {
+	if s.server, err = boot.NewFlightServer(zap.New(core), access.Everybody(), nil, service); err != nil {
 		t.Fatal(err)
 	}
 	s.check = service.Check
@@ -84,7 +85,7 @@ func start(t testing.TB, cfg Config) *suite {
 	for path, handler := range service.Handlers {
 		mux.Handle(path, handler)
 	}
-	edge := httptest.NewServer(wire.Edge(zap.NewNop(), mux))
+	edge := httptest.NewServer(wire.Edge(zap.NewNop(), access.Everybody(), mux))
 	listener := bufconn.Listen(1 << 20)
 	s.dial = func(ctx context.Context) (net.Conn, error) { return listener.DialContext(ctx) }
 	served := make(chan error, 1)

@@ -13,6 +13,7 @@ import (
 	layerv1 "github.com/rasterloom/rasterloom/gen/rasterloom/layer/v1"
 	schemav1 "github.com/rasterloom/rasterloom/gen/rasterloom/schema/v1"
 	"github.com/rasterloom/rasterloom/gen/rasterloom/schema/v1/schemav1connect"
+	"github.com/rasterloom/rasterloom/internal/access"
 	"github.com/rasterloom/rasterloom/internal/boot"
 	"github.com/rasterloom/rasterloom/internal/wire"
 	"github.com/rasterloom/rasterloom/services/schema"
@@ -29,7 +30,7 @@ func (w *world) coordinates() schemav1connect.CoordinateServiceClient {
 	for path, handler := range service.Handlers {
 		mux.Handle(path, handler)
 	}
-	server := httptest.NewServer(wire.Edge(log, mux))
+	server := httptest.NewServer(wire.Edge(log, access.Everybody(), mux))
 	w.t.Cleanup(func() {
 		server.Close()
 		service.Close()

@@ -12,6 +12,7 @@ import (
 	layerv1 "github.com/rasterloom/rasterloom/gen/rasterloom/layer/v1"
 	schemav1 "github.com/rasterloom/rasterloom/gen/rasterloom/schema/v1"
 	"github.com/rasterloom/rasterloom/gen/rasterloom/schema/v1/schemav1connect"
+	"github.com/rasterloom/rasterloom/internal/access"
 	"github.com/rasterloom/rasterloom/internal/boot"
 	"github.com/rasterloom/rasterloom/internal/wire"
 	"github.com/rasterloom/rasterloom/services/schema"
@@ -30,7 +31,7 @@ func (w *world) migrations(options ...connect.ClientOption) schemav1connect.Migr
 	for path, handler := range service.Handlers {
 		mux.Handle(path, handler)
 	}
-	server := httptest.NewUnstartedServer(wire.Edge(log, mux))
+	server := httptest.NewUnstartedServer(wire.Edge(log, access.Everybody(), mux))
 	server.EnableHTTP2 = true
 	server.StartTLS()
 	w.t.Cleanup(func() {

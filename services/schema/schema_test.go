@@ -23,6 +23,7 @@ import (
 	layerv1 "github.com/rasterloom/rasterloom/gen/rasterloom/layer/v1"
 	schemav1 "github.com/rasterloom/rasterloom/gen/rasterloom/schema/v1"
 	"github.com/rasterloom/rasterloom/gen/rasterloom/schema/v1/schemav1connect"
+	"github.com/rasterloom/rasterloom/internal/access"
 	"github.com/rasterloom/rasterloom/internal/boot"
 	"github.com/rasterloom/rasterloom/internal/pgtest"
 	"github.com/rasterloom/rasterloom/internal/wire"
@@ -67,7 +68,7 @@ func serve(t *testing.T, databaseURL string) schemav1connect.SchemaServiceClient
 	for path, handler := range service.Handlers {
 		mux.Handle(path, handler)
 	}
-	server := httptest.NewServer(wire.Edge(log, mux))
+	server := httptest.NewServer(wire.Edge(log, access.Everybody(), mux))
 	t.Cleanup(func() {
 		server.Close()
 		service.Close()

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"os"
 	"os/exec"
@@ -101,9 +102,57 @@ func environment() []string {
 	})
 }
 
+// processLog keeps what a process says, and hands it out line by line. It is read
+// as it comes: a process that cannot write its log stands still.
+type processLog struct {
+	mu    sync.Mutex
+	more  *sync.Cond
+	lines []string
+	ended bool
+	at    int
+}
+
+func newProcessLog(from io.Reader) *processLog {
+	l := &processLog{}
+	l.more = sync.NewCond(&l.mu)
+	go func() {
+		lines := bufio.NewScanner(from)
+		lines.Buffer(nil, 1<<20)
+		for lines.Scan() {
+			l.mu.Lock()
+			l.lines = append(l.lines, lines.Text())
+			l.more.Broadcast()
+			l.mu.Unlock()
+		}
+		l.mu.Lock()
+		l.ended = true
+		l.more.Broadcast()
+		l.mu.Unlock()
+	}()
+	return l
+}
+
+// Scan waits for the next line; false when there is none any more.
+func (l *processLog) Scan() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for l.at >= len(l.lines) && !l.ended {
+		l.more.Wait()
+	}
+	l.at++
+	return l.at <= len(l.lines)
+}
+
+// Text gives the line that Scan came to.
+func (l *processLog) Text() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.lines[l.at-1]
+}
+
 // start runs a process until the test ends, and fails the test when it does
 // not end well. It gives the log of the process, line by line.
-func start(t *testing.T, binary string, args ...string) *bufio.Scanner {
+func start(t *testing.T, binary string, args ...string) *processLog {
 	t.Helper()
 	cmd := exec.Command(binary, append(args, "--log-level=info", "--log-format=json")...)
 	cmd.Env = environment()
@@ -115,8 +164,7 @@ func start(t *testing.T, binary string, args ...string) *bufio.Scanner {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	log := bufio.NewScanner(stderr)
-	log.Buffer(nil, 1<<20)
+	log := newProcessLog(stderr)
 	t.Cleanup(func() {
 		if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
 			t.Errorf("%s has ended before its time: %v", name, err)
@@ -136,7 +184,7 @@ func start(t *testing.T, binary string, args ...string) *bufio.Scanner {
 }
 
 // serving reads a process's log until it says where it serves.
-func serving(t *testing.T, log *bufio.Scanner) (url, flightAddress string) {
+func serving(t *testing.T, log *processLog) (url, flightAddress string) {
 	t.Helper()
 	var said []string
 	for log.Scan() {
@@ -144,7 +192,7 @@ func serving(t *testing.T, log *bufio.Scanner) (url, flightAddress string) {
 		line := struct {
 			Msg, URL, Flight string
 		}{}
-		if json.Unmarshal(log.Bytes(), &line) == nil && line.Msg == "serving" {
+		if json.Unmarshal([]byte(log.Text()), &line) == nil && line.Msg == "serving" {
 			return line.URL, strings.TrimPrefix(line.Flight, "grpc://")
 		}
 	}
@@ -162,9 +210,17 @@ func newSuite(t *testing.T) suite {
 // oneProcess runs `rasterloom up`.
 func oneProcess(t *testing.T, bin, databaseURL string) suite {
 	t.Helper()
+	return oneProcessWith(t, bin, databaseURL)
+}
+
+// oneProcessWith runs it with more flags.
+func oneProcessWith(t *testing.T, bin, databaseURL string, more ...string) suite {
+	t.Helper()
 	path := filepath.Join(t.TempDir(), "ready.json")
-	start(t, filepath.Join(bin, "rasterloom"), "up", "--database-url", databaseURL,
-		"--listen", "127.0.0.1:0", "--flight-listen", "127.0.0.1:0", "--ready-file", path)
+	start(t, filepath.Join(bin, "rasterloom"), append([]string{
+		"up", "--database-url", databaseURL,
+		"--listen", "127.0.0.1:0", "--flight-listen", "127.0.0.1:0", "--ready-file", path,
+	}, more...)...)
 	ready := struct {
 		PID         int    `json:"pid"`
 		URL         string `json:"url"`

@@ -108,6 +108,12 @@ const (
 	Reason_REASON_TABLE_NOT_FOUND Reason = 37
 	// The flight was cancelled; its tickets are void.
 	Reason_REASON_FLIGHT_CANCELLED Reason = 38
+	// No credentials, or none that are good here.
+	Reason_REASON_CREDENTIALS_INVALID Reason = 39
+	// The caller is known, and may not do this.
+	Reason_REASON_PERMISSION_DENIED Reason = 40
+	// The caller takes its whole share already; RetryInfo says when to try again.
+	Reason_REASON_QUOTA_EXCEEDED Reason = 41
 )
 
 // Enum value maps for Reason.
@@ -152,6 +158,9 @@ var (
 		36: "REASON_LAYER_EXISTS",
 		37: "REASON_TABLE_NOT_FOUND",
 		38: "REASON_FLIGHT_CANCELLED",
+		39: "REASON_CREDENTIALS_INVALID",
+		40: "REASON_PERMISSION_DENIED",
+		41: "REASON_QUOTA_EXCEEDED",
 	}
 	Reason_value = map[string]int32{
 		"REASON_UNSPECIFIED":          0,
@@ -193,6 +202,9 @@ var (
 		"REASON_LAYER_EXISTS":         36,
 		"REASON_TABLE_NOT_FOUND":      37,
 		"REASON_FLIGHT_CANCELLED":     38,
+		"REASON_CREDENTIALS_INVALID":  39,
+		"REASON_PERMISSION_DENIED":    40,
+		"REASON_QUOTA_EXCEEDED":       41,
 	}
 )
 
@@ -227,7 +239,7 @@ var File_rasterloom_fault_v1_fault_proto protoreflect.FileDescriptor
 
 const file_rasterloom_fault_v1_fault_proto_rawDesc = "" +
 	"\n" +
-	"\x1frasterloom/fault/v1/fault.proto\x12\x13rasterloom.fault.v1*\xa8\b\n" +
+	"\x1frasterloom/fault/v1/fault.proto\x12\x13rasterloom.fault.v1*\x81\t\n" +
 	"\x06Reason\x12\x16\n" +
 	"\x12REASON_UNSPECIFIED\x10\x00\x12\x1b\n" +
 	"\x17REASON_INVALID_ARGUMENT\x10\x01\x12\x17\n" +
@@ -268,7 +280,10 @@ const file_rasterloom_fault_v1_fault_proto_rawDesc = "" +
 	"\x10REASON_DISK_FULL\x10#\x12\x17\n" +
 	"\x13REASON_LAYER_EXISTS\x10$\x12\x1a\n" +
 	"\x16REASON_TABLE_NOT_FOUND\x10%\x12\x1b\n" +
-	"\x17REASON_FLIGHT_CANCELLED\x10&BBZ@github.com/rasterloom/rasterloom/gen/rasterloom/fault/v1;faultv1b\x06proto3"
+	"\x17REASON_FLIGHT_CANCELLED\x10&\x12\x1e\n" +
+	"\x1aREASON_CREDENTIALS_INVALID\x10'\x12\x1c\n" +
+	"\x18REASON_PERMISSION_DENIED\x10(\x12\x19\n" +
+	"\x15REASON_QUOTA_EXCEEDED\x10)BBZ@github.com/rasterloom/rasterloom/gen/rasterloom/fault/v1;faultv1b\x06proto3"
 
 var (
 	file_rasterloom_fault_v1_fault_proto_rawDescOnce sync.Once
