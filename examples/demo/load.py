@@ -51,6 +51,12 @@ def habit(name: str) -> Habit:
         return Habit("legacy")
     if name == "oisst_19811231":
         return Habit("coordinate", missing="nodata", nodata=-999.0, corner=True)
+    if name == "nc_relief":
+        return Habit("legacy", passthrough=True, nodata=-32768.0, target_resolution=1 / 12)
+    if name == "nc_land":
+        return Habit("windowed", storage_table="windowed_landmask")
+    if name == "olinda_dem":
+        return Habit("coordinate", target_resolution=90.0)
     kind, number = name.rsplit("_" if "_" in name else "-b", 1)
     n = int(number)
     if kind == "nc_pr":

@@ -52,8 +52,9 @@ class Raster:
 
 
 def read_all() -> list[Raster]:
-    """Read the 32 layers."""
-    return [coads(), oisst(), *north_carolina("pr", "mm/month"), *north_carolina("tas", "degC"), *landsat()]
+    """Read the 35 layers."""
+    climate = [*north_carolina("pr", "mm/month"), *north_carolina("tas", "degC")]
+    return [coads(), oisst(), *climate, *landsat(), relief(), land(), height()]
 
 
 def coads() -> Raster:
@@ -86,6 +87,26 @@ def landsat() -> list[Raster]:
         _read("olinda/L7_ETMs.tif", band, name=f"olinda-l7-b{band}", band=f"B{7 if band == 6 else band}", unit="DN")
         for band in BANDS
     ]
+
+
+def relief() -> Raster:
+    """Height around North Carolina in metres, below zero in the sea; longitudes 274 to 286."""
+    return _read("north_carolina/etopo5_relief.tif", 1, name="nc_relief", band="relief", unit="m")
+
+
+def land() -> Raster:
+    """1 on land and 0 at sea around North Carolina."""
+    return _read("north_carolina/globe_landmask_30s.tif", 1, name="nc_land", band="land", unit="1")
+
+
+def height() -> Raster:
+    """Height around Olinda in metres.
+
+    The file names UTM 25 south on the ellipsoid GRS80 without a code; its corner
+    is that of the Landsat bands, which say EPSG:31985.
+    """
+    raw = _read("olinda/olinda_dem_utm25s.tif", 1, name="olinda_dem", band="dem", unit="m")
+    return Raster(**{**vars(raw), "crs": "EPSG:31985"})
 
 
 def _read(path: str, index: int, *, name: str, band: str, unit: str, variable: str = "") -> Raster:

@@ -94,7 +94,7 @@ def test_check_counts_and_names(loom: rl.Loom, database: psycopg.Connection[Any]
 
 def test_every_layer_of_the_demo_can_be_checked(loom: rl.Loom) -> None:
     checks = loom.check(coordinates=True)
-    assert len(checks) == 32
+    assert len(checks) == 35
     assert {check.layer.name: check.problems for check in checks if not check.ok} == {}
     compared = [check.coordinates for check in checks if check.coordinates]
     assert len(compared) == sum(check.layer.has_coordinates for check in checks) > 0

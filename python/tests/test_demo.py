@@ -50,10 +50,10 @@ def test_rasters_are_stored_once_and_never_over_a_catalog_of_others(suite: demo_
     with psycopg.connect(theirs) as connection:
         assert connection.execute("SELECT count(*) FROM pg_tables WHERE schemaname = 'public'").fetchone() == (1,)
         connection.execute("DROP TABLE resampled_datasets")
-    assert [load.load(theirs), load.load(theirs)] == [819_237, 0]
+    assert [load.load(theirs), load.load(theirs)] == [1_431_271, 0]
     with psycopg.connect(theirs) as connection:
         connection.execute("COMMENT ON TABLE resampled_datasets IS 'rasterloom demo of another day'")
-    assert load.load(theirs) == 819_237
+    assert load.load(theirs) == 1_431_271
 
 
 @pytest.mark.parametrize("at", [0, 5000, -1])

@@ -86,7 +86,7 @@ class Catalog:
         --------
         >>> adoption = loom.adopt()
         >>> len(adoption.layers), adoption.invalid
-        (32, 0)
+        (35, 0)
         """
         namespace, _, name = table.rpartition(".")
         request = schema_pb2.AdoptCatalogRequest(

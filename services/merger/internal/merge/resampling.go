@@ -2,7 +2,6 @@ package merge
 
 import (
 	"fmt"
-	"math"
 
 	"github.com/rasterloom/rasterloom/fault"
 	"github.com/rasterloom/rasterloom/grid"
@@ -121,8 +120,8 @@ func (r *Resampling) warning(name string) string {
 		return fmt.Sprintf("1/%.4g", 1/v)
 	}
 	size := ratio(receipt.RatioX)
-	if math.Abs(receipt.RatioX/receipt.RatioY-1) > 1e-9 {
-		size += " × " + ratio(receipt.RatioY)
+	if y := ratio(receipt.RatioY); y != size {
+		size += " × " + y
 	}
 	return fmt.Sprintf("%s: resampled by %s; a cell of the lattice is %s of the layer's (%s)", name, r.Method, size, r.Why)
 }
