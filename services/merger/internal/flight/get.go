@@ -101,10 +101,10 @@ func (s *Server) open(ctx context.Context, plan *merge.Plan, rows merge.Rows, re
 
 // send sends a table, and signs of life meanwhile.
 func (s *Server) send(ctx context.Context, merged table, w *batchWriter) (merge.Result, error) {
-	beating, stop := context.WithCancel(ctx)
+	ended := make(chan struct{})
 	var beats sync.WaitGroup
-	beats.Go(func() { w.messages.beats(beating, s.opts.Stall/4, w.sign) })
+	beats.Go(func() { w.messages.beats(ctx, ended, s.opts.Stall/4, w.sign) })
 	defer beats.Wait()
-	defer stop()
+	defer close(ended)
 	return merged(ctx, func(b *merge.Batch) error { return w.write(ctx, b) })
 }

@@ -100,13 +100,15 @@ func (m *messenger) transmit(ctx context.Context, f *frame) error {
 	return nil
 }
 
-// beats sends a message whenever nothing was sent for a while, until ctx ends.
-func (m *messenger) beats(ctx context.Context, every time.Duration, message func() (*frame, error)) {
+// beats sends a message whenever nothing was sent for a while, until it is told
+// to end. A message that is under way then goes out all the same: half of one
+// would be the end of the stream.
+func (m *messenger) beats(ctx context.Context, ended <-chan struct{}, every time.Duration, message func() (*frame, error)) {
 	timer := time.NewTimer(every)
 	defer timer.Stop()
 	for {
 		select {
-		case <-ctx.Done():
+		case <-ended:
 			return
 		case <-timer.C:
 		}
