@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"golang.org/x/sync/errgroup"
 	"golang.org/x/sync/semaphore"
 
 	"github.com/rasterloom/rasterloom/fault"
@@ -35,6 +36,8 @@ type CellReader struct {
 	// snapshot is the state of the database that sets see, exported by another
 	// transaction; empty for the state at hand.
 	snapshot string
+	// sign is how often an idle connection tells the database that it is needed.
+	sign time.Duration
 	// fits decides which layers are read in slices. Tests replace it, to have
 	// every table read both ways.
 	fits func(layer.CellRequest, cellTable) bool
@@ -49,7 +52,7 @@ func NewCellReader(store *Store, opts CellOptions) *CellReader {
 		opts.Wait = 5 * time.Second
 	}
 	limit := int64(store.pool.Config().MaxConns)
-	return &CellReader{store: store, opts: opts, connections: semaphore.NewWeighted(limit), limit: limit, fits: fitsSlices}
+	return &CellReader{store: store, opts: opts, connections: semaphore.NewWeighted(limit), limit: limit, sign: idleLimit / 5, fits: fitsSlices}
 }
 
 // CellSet is the cells of several layers, read side by side at one snapshot of
@@ -96,7 +99,7 @@ func (r *CellReader) Open(ctx context.Context, requests []layer.CellRequest) (*C
 	}
 	for _, l := range set.lines {
 		set.pumps.Go(func() {
-			if err := l.pump(set.ctx); err != nil {
+			if err := guarded(func() error { return l.pump(set.ctx) }); err != nil {
 				set.cancel(err)
 			}
 		})
@@ -141,7 +144,8 @@ func (s *CellSet) connect(requests []layer.CellRequest) error {
 	var tables []cellTable
 	snapshot := s.reader.snapshot
 	if s.held > 0 {
-		first, err := s.line()
+		first := s.newLine()
+		err := first.begin(s.ctx)
 		if err != nil {
 			return err
 		}
@@ -166,22 +170,27 @@ func (s *CellSet) connect(requests []layer.CellRequest) error {
 		s.held -= surplus
 		s.reader.connections.Release(surplus)
 	}
-	for int64(len(s.lines)) < s.held {
-		l, err := s.line()
-		if err != nil {
-			return err
-		}
-		if err := l.adopt(s.ctx, snapshot); err != nil {
-			return err
-		}
-	}
-	for _, l := range s.lines {
-		if err := l.settle(s.ctx); err != nil {
-			return err
-		}
+	if err := s.join(snapshot); err != nil {
+		return err
 	}
 	s.assign(whole)
 	return nil
+}
+
+// join opens the connections that are left to open, at the snapshot of the
+// first, side by side: one that the pool does not have yet takes its time.
+func (s *CellSet) join(snapshot string) error {
+	var group errgroup.Group
+	for _, l := range s.lines {
+		group.Go(func() error { return guarded(func() error { return l.settle(s.ctx) }) })
+	}
+	for int64(len(s.lines)) < s.held {
+		l := s.newLine()
+		group.Go(func() error {
+			return guarded(func() error { return l.join(s.ctx, snapshot) })
+		})
+	}
+	return group.Wait()
 }
 
 // deal makes a stream for each request. It gives those that are read as a

@@ -27,21 +27,26 @@ type cellLine struct {
 	turns []*CellStream
 	// slices is true when the connection takes slices of streams, too.
 	slices bool
+	// statements are the prepared ones for slices: their names by their texts.
+	statements map[string]string
 	// wake is signalled when a chunk of one of the streams came back.
 	wake chan struct{}
 }
 
-// line opens a connection and its transaction. It is among the set's lines from
-// then on, also when it fails.
-func (s *CellSet) line() (*cellLine, error) {
-	conn, err := s.reader.store.pool.Acquire(s.ctx)
-	if err != nil {
-		return nil, err
-	}
-	l := &cellLine{set: s, conn: conn, wake: make(chan struct{}, 1)}
+// newLine adds a line, without a connection yet.
+func (s *CellSet) newLine() *cellLine {
+	l := &cellLine{set: s, statements: map[string]string{}, wake: make(chan struct{}, 1)}
 	s.lines = append(s.lines, l)
-	l.tx, err = conn.BeginTx(s.ctx, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly})
-	return l, err
+	return l
+}
+
+// begin takes a connection and begins its transaction.
+func (l *cellLine) begin(ctx context.Context) (err error) {
+	if l.conn, err = l.set.reader.store.pool.Acquire(ctx); err != nil {
+		return err
+	}
+	l.tx, err = l.conn.BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly})
+	return err
 }
 
 // snapshotName is what pg_export_snapshot gives. SET TRANSACTION SNAPSHOT takes
@@ -59,6 +64,17 @@ func (l *cellLine) export(ctx context.Context) (snapshot string, err error) {
 	return snapshot, nil
 }
 
+// join takes a connection and makes it ready at an exported snapshot.
+func (l *cellLine) join(ctx context.Context, snapshot string) error {
+	if err := l.begin(ctx); err != nil {
+		return err
+	}
+	if err := l.adopt(ctx, snapshot); err != nil {
+		return err
+	}
+	return l.settle(ctx)
+}
+
 // adopt sees the state of an exported snapshot.
 func (l *cellLine) adopt(ctx context.Context, snapshot string) error {
 	_, err := l.tx.Exec(ctx, "SET TRANSACTION SNAPSHOT '"+snapshot+"'")
@@ -67,16 +83,24 @@ func (l *cellLine) adopt(ctx context.Context, snapshot string) error {
 
 // settle makes the settings that the queries of cells rely on. A cursor of ours
 // is read to its end, so the planner should not favour its first tenth. JIT
-// takes longer than it saves on plans like these. Aggregates have to see the
-// rows in the order of the subquery, from one process, and be given in it: no
-// hashing and no workers.
+// takes longer than it saves on plans like these.
 func (l *cellLine) settle(ctx context.Context) error {
-	settings := "SELECT pg_catalog.set_config('cursor_tuple_fraction', '1', true), pg_catalog.set_config('jit', 'off', true)"
-	if !l.set.slicer.empty() {
-		settings += ", pg_catalog.set_config('enable_hashagg', 'off', true)" +
-			", pg_catalog.set_config('max_parallel_workers_per_gather', '0', true)"
-	}
-	_, err := l.tx.Exec(ctx, settings)
+	_, err := l.tx.Exec(ctx, "SELECT pg_catalog.set_config('cursor_tuple_fraction', '1', true), pg_catalog.set_config('jit', 'off', true)")
+	return err
+}
+
+// settleSlices makes those for slices, once the cursors have their plans.
+// Aggregates have to see the rows in the order of the subquery, from one
+// process, and be given in it: no hashing and no workers. A slice is like the
+// next, so one plan does for all; and it is a scan of the key, which the planner
+// would not know, since such a plan is made without looking at the bounds.
+func (l *cellLine) settleSlices(ctx context.Context) error {
+	_, err := l.tx.Exec(ctx, "SELECT pg_catalog.set_config('enable_hashagg', 'off', true)"+
+		", pg_catalog.set_config('max_parallel_workers_per_gather', '0', true)"+
+		", pg_catalog.set_config('plan_cache_mode', 'force_generic_plan', true)"+
+		", pg_catalog.set_config('enable_sort', 'off', true)"+
+		", pg_catalog.set_config('enable_bitmapscan', 'off', true)"+
+		", pg_catalog.set_config('enable_seqscan', 'off', true)")
 	return err
 }
 
@@ -89,6 +113,12 @@ func (l *cellLine) close(ctx context.Context) {
 	}
 	if l.tx != nil {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+		for _, name := range l.statements {
+			if l.conn.Conn().PgConn().Deallocate(ctx, name) != nil {
+				_ = l.conn.Conn().Close(ctx) // the next set counts its names from 0 again
+				break
+			}
+		}
 		_ = l.tx.Rollback(ctx)
 		cancel()
 	}
@@ -96,17 +126,28 @@ func (l *cellLine) close(ctx context.Context) {
 	l.conn = nil
 }
 
-// pump reads what the connection was given, a chunk at a time, as long as there
-// are chunks to fill.
-func (l *cellLine) pump(ctx context.Context) (err error) {
+// guarded gives a panic of f as a fault: in a goroutine of ours it would end the
+// process.
+func guarded(f func() error) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			err = fault.New(fault.Internal, fault.Bug, "internal error").Because(fmt.Errorf("panic: %v\n%s", p, debug.Stack()))
 		}
 	}()
+	return f()
+}
+
+// pump reads what the connection was given, a chunk at a time, as long as there
+// are chunks to fill.
+func (l *cellLine) pump(ctx context.Context) error {
 	cursors, err := l.cursors(ctx)
 	if err != nil {
 		return err
+	}
+	if l.slices {
+		if err := l.settleSlices(ctx); err != nil {
+			return faultOf(err)
+		}
 	}
 	for {
 		progress := false
@@ -120,9 +161,9 @@ func (l *cellLine) pump(ctx context.Context) (err error) {
 		cursors = slices.DeleteFunc(cursors, func(c *cellCursor) bool { return c.ended })
 		pending := false
 		if l.slices {
-			slice, ok := l.set.slicer.take()
+			slice, ok := l.set.slicer.take(l)
 			if ok {
-				if err := slice.read(ctx, l.conn.Conn().PgConn()); err != nil {
+				if err := slice.read(ctx, l); err != nil {
 					return err
 				}
 				progress = true
@@ -133,11 +174,29 @@ func (l *cellLine) pump(ctx context.Context) (err error) {
 			return nil
 		}
 		if !progress {
-			select {
-			case <-l.wake:
-			case <-ctx.Done():
-				return ctx.Err()
+			if err := l.wait(ctx); err != nil {
+				return err
 			}
+		}
+	}
+}
+
+// wait waits for a chunk. A consumer may be slow for hours, and the database
+// ends sessions that are idle in a transaction, since their owner may be lost:
+// it is told that this one is not.
+func (l *cellLine) wait(ctx context.Context) error {
+	sign := time.NewTicker(l.set.reader.sign)
+	defer sign.Stop()
+	for {
+		select {
+		case <-l.wake:
+			return nil
+		case <-sign.C:
+			if _, err := l.tx.Exec(ctx, "SELECT"); err != nil {
+				return faultOf(err)
+			}
+		case <-ctx.Done():
+			return ctx.Err()
 		}
 	}
 }

@@ -116,23 +116,15 @@ func (q *cellQuery) where(request layer.CellRequest, table cellTable) string {
 	row, col, _ := placeColumns(request.Layer)
 	var conditions []string
 	side := func(column string, b bound) {
-		var parts []string
-		if b.low != "" {
-			parts = append(parts, column+" "+b.lowOp+" "+q.bind(b.oid, b.low))
-		}
-		if b.high != "" {
-			parts = append(parts, column+" "+b.highOp+" "+q.bind(b.oid, b.high))
-		}
-		if len(parts) == 0 {
-			return
-		}
-		condition := strings.Join(parts, " AND ")
-		if !table.notNull[column] {
+		condition := q.within(column, b)
+		if condition != "" && !table.notNull[column] {
 			// A row without an index is in no range, and has to be refused
 			// whichever range is asked for.
 			condition = "(" + condition + " OR " + column + " IS NULL)"
 		}
-		conditions = append(conditions, condition)
+		if condition != "" {
+			conditions = append(conditions, condition)
+		}
 	}
 	side(row, rowBound(request))
 	side(col, colBound(request))
@@ -140,6 +132,18 @@ func (q *cellQuery) where(request layer.CellRequest, table cellTable) string {
 		return ""
 	}
 	return " WHERE " + strings.Join(conditions, " AND ")
+}
+
+// within is the condition that a column lies in a range, empty for all of it.
+func (q *cellQuery) within(column string, b bound) string {
+	var parts []string
+	if b.low != "" {
+		parts = append(parts, column+" "+b.lowOp+" "+q.bind(b.oid, b.low))
+	}
+	if b.high != "" {
+		parts = append(parts, column+" "+b.highOp+" "+q.bind(b.oid, b.high))
+	}
+	return strings.Join(parts, " AND ")
 }
 
 func float(v float64) string { return strconv.FormatFloat(v, 'g', -1, 64) }
@@ -161,8 +165,7 @@ type bound struct {
 func rowBound(request layer.CellRequest) bound {
 	l, w := request.Layer, request.Window
 	rows := int64(l.Grid.Rows)
-	switch {
-	case !l.HasIndices:
+	if !l.HasIndices {
 		// y falls as rows grow: north is the high end.
 		b := bound{oid: pgtype.Float8OID, lowOp: ">", highOp: "<="}
 		if w.RowStart > 0 {
@@ -172,10 +175,18 @@ func rowBound(request layer.CellRequest) bound {
 			b.low = edge(l.Grid.OriginY, -l.Grid.StepY, w.RowStop, l.Registration)
 		}
 		return b
-	case l.SouthUp:
-		w.RowStart, w.RowStop = rows-w.RowStop, rows-w.RowStart
 	}
-	return indexBound(w.RowStart, w.RowStop, rows)
+	start, stop := storedRows(request)
+	return indexBound(start, stop, rows)
+}
+
+// storedRows is the range of row_idx of a request, which has indices.
+func storedRows(request layer.CellRequest) (start, stop int64) {
+	w, rows := request.Window, int64(request.Layer.Grid.Rows)
+	if request.Layer.SouthUp {
+		return rows - w.RowStop, rows - w.RowStart
+	}
+	return w.RowStart, w.RowStop
 }
 
 // colBound is the range of the stored columns of a request.

@@ -2,10 +2,13 @@ package pgstore
 
 import (
 	"context"
+	"fmt"
 	"math"
+	"strconv"
 	"sync"
 
 	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgtype"
 
 	"github.com/rasterloom/rasterloom/internal/layer"
 )
@@ -57,6 +60,10 @@ type slicer struct {
 // slicedStream is how far a stream is cut.
 type slicedStream struct {
 	*CellStream
+	// owner is the connection that took the first slice. It has seen the table
+	// and planned its queries, which costs a connection that comes new to it as
+	// much as reading some thousand cells.
+	owner  *cellLine
 	next   int64 // first row that is not cut yet
 	height int64 // of the next slice, in rows
 	// sparse is set while rows lack cells: which columns they have is then asked
@@ -95,19 +102,31 @@ func (s *slicer) done() bool {
 	return true
 }
 
-// take cuts the next slice of the stream that has least in hand: the consumer
-// takes all streams at one pace, and waits for the slowest.
-func (s *slicer) take() (cellSlice, bool) {
+// take cuts the next slice for a connection, of a stream of its own or one
+// that nobody has begun, else of any other. Among these it is the one that has
+// least in hand: the consumer takes all streams at one pace, and waits for the
+// slowest.
+func (s *slicer) take(l *cellLine) (cellSlice, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	var from *slicedStream
+	var from, others *slicedStream
 	for _, t := range s.streams {
-		if t.next < t.request.Window.RowStop && len(t.free) > 0 && (from == nil || len(t.free) > len(from.free)) {
-			from = t
+		best := &from
+		if t.owner != nil && t.owner != l {
+			best = &others
+		}
+		if t.next < t.request.Window.RowStop && len(t.free) > 0 && (*best == nil || len(t.free) > len((*best).free)) {
+			*best = t
 		}
 	}
 	if from == nil {
+		from = others
+	}
+	if from == nil {
 		return cellSlice{}, false
+	}
+	if from.owner == nil {
+		from.owner = l
 	}
 	// Only take empties the channel, and under the lock.
 	slice := cellSlice{from: from, request: from.request, sparse: from.sparse, chunk: <-from.free, promise: from.promise()}
@@ -130,11 +149,11 @@ func (s *slicer) told(from *slicedStream, sparse bool) {
 
 // read fills the chunk of the slice and keeps the promise. Rows are taken for
 // complete until one is not; the rest is then read with its columns.
-func (s cellSlice) read(ctx context.Context, conn *pgconn.PgConn) error {
+func (s cellSlice) read(ctx context.Context, l *cellLine) error {
 	u := s.from.codec.unpacker(s.request, s.chunk)
 	rest, sparse := s.request, s.sparse
 	if !sparse {
-		row, err := s.readComplete(ctx, conn, u)
+		row, err := s.readComplete(ctx, l, u)
 		if err != nil {
 			return err
 		}
@@ -142,7 +161,7 @@ func (s cellSlice) read(ctx context.Context, conn *pgconn.PgConn) error {
 		sparse = row < rest.Window.RowStop
 	}
 	if sparse {
-		cells, err := readExplicit(ctx, conn, rest, s.from.table, u)
+		cells, err := s.readExplicit(ctx, l, rest, u)
 		if err != nil {
 			return err
 		}
@@ -155,10 +174,12 @@ func (s cellSlice) read(ctx context.Context, conn *pgconn.PgConn) error {
 
 // readComplete reads rows that have all their cells. It stops at the first one
 // that may lack one, and gives its place; the end of the slice if there is none.
-func (s cellSlice) readComplete(ctx context.Context, conn *pgconn.PgConn, u cellUnpacker) (stopped int64, err error) {
+func (s cellSlice) readComplete(ctx context.Context, l *cellLine, u cellUnpacker) (stopped int64, err error) {
 	w := s.request.Window
-	q := packedQuery(s.request, s.from.table, "min(col_idx), max(col_idx)")
-	rows := conn.ExecParams(ctx, q.sql, q.args, q.oids, nil, binaryFormat)
+	rows, err := l.packed(ctx, s.request, "min(col_idx), max(col_idx)")
+	if err != nil {
+		return 0, err
+	}
 	next, taken := w.RowStart, int64(0)
 	for rows.NextRow() {
 		complete, err := u.complete(next, rows.Values())
@@ -176,9 +197,11 @@ func (s cellSlice) readComplete(ctx context.Context, conn *pgconn.PgConn, u cell
 }
 
 // readExplicit reads rows with their columns, and gives the number of cells.
-func readExplicit(ctx context.Context, conn *pgconn.PgConn, request layer.CellRequest, table cellTable, u cellUnpacker) (cells int64, err error) {
-	q := packedQuery(request, table, "array_agg(col_idx)")
-	rows := conn.ExecParams(ctx, q.sql, q.args, q.oids, nil, binaryFormat)
+func (s cellSlice) readExplicit(ctx context.Context, l *cellLine, request layer.CellRequest, u cellUnpacker) (cells int64, err error) {
+	rows, err := l.packed(ctx, request, "array_agg(col_idx)")
+	if err != nil {
+		return 0, err
+	}
 	taken := int64(0)
 	for rows.NextRow() {
 		n, err := u.explicit(rows.Values())
@@ -191,18 +214,50 @@ func readExplicit(ctx context.Context, conn *pgconn.PgConn, request layer.CellRe
 	return cells, closeRows(rows, request.Layer.Name, taken)
 }
 
+// packed asks for the rows of a slice, by a statement that the connection keeps
+// for the other slices of the stream: parsing and planning one costs as much as
+// reading 3,000 cells.
+func (l *cellLine) packed(ctx context.Context, request layer.CellRequest, columns string) (*pgconn.ResultReader, error) {
+	conn := l.conn.Conn().PgConn()
+	q := packedQuery(request, columns)
+	name, ok := l.statements[q.sql]
+	if !ok {
+		name = fmt.Sprintf("rasterloom_slice_%d", len(l.statements))
+		if _, err := conn.Prepare(ctx, name, q.sql, q.oids); err != nil {
+			return nil, faultOf(err)
+		}
+		l.statements[q.sql] = name
+	}
+	return conn.ExecPrepared(ctx, name, q.args, nil, binaryFormat), nil
+}
+
 // packedQuery reads the rows of a slice, one for each row of the layer: its
 // row_idx, what is asked about its columns, and the array of its values, in the
 // order of a scan of the key. North comes first, so a south-up layer is scanned
-// backwards, and its columns come from east to west.
-func packedQuery(request layer.CellRequest, table cellTable, columns string) cellQuery {
+// backwards, and its columns come from east to west. A row past a
+// side of the grid is among those of the slice there, to be refused. All slices
+// of a stream have one text.
+func packedQuery(request layer.CellRequest, columns string) cellQuery {
 	direction := ""
 	if request.Layer.SouthUp {
 		direction = " DESC"
 	}
+	first, stop := storedRows(request)
+	last := stop - 1
+	if first == 0 {
+		first = math.MinInt64
+	}
+	if stop == int64(request.Layer.Grid.Rows) {
+		last = math.MaxInt64
+	}
 	q := cellQuery{}
+	where := " WHERE row_idx >= " + q.bind(pgtype.Int8OID, strconv.FormatInt(first, 10)) +
+		" AND row_idx <= " + q.bind(pgtype.Int8OID, strconv.FormatInt(last, 10))
+	if cols := q.within("col_idx", colBound(request)); cols != "" {
+		where += " AND " + cols
+	}
 	q.sql = "SELECT row_idx, " + columns + ", array_agg(value) FROM (SELECT row_idx, col_idx, value FROM " +
-		quoted(request.Layer.Table.Schema, request.Layer.Table.Name) + q.where(request, table) +
+		quoted(request.Layer.Table.Schema, request.Layer.Table.Name) + where +
 		" ORDER BY row_idx" + direction + ", col_idx" + direction + ") AS cell GROUP BY row_idx ORDER BY row_idx" + direction
 	return q
 }

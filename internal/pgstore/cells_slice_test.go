@@ -5,6 +5,10 @@ import (
 	"math/rand/v2"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/rasterloom/rasterloom/fault"
 	"github.com/rasterloom/rasterloom/grid"
@@ -169,5 +173,99 @@ func TestFitsSlices(t *testing.T) {
 				t.Errorf("read in slices: %v, want %v (%+v)", fits, test.fits, set.Stream(0).table)
 			}
 		})
+	}
+}
+
+// dense makes an analysed table of side² cells and the request to read it.
+func dense(t *testing.T, pool *pgxpool.Pool, name string, side int) layer.CellRequest {
+	t.Helper()
+	l := layer.Layer{
+		Name: name, Grid: grid.Grid{CRS: "EPSG:32633", Rows: side, Cols: side, OriginY: float64(side), StepX: 1, StepY: 1},
+		HasGrid: true, HasIndices: true, StoredType: layer.Float64, Table: layer.Table{Schema: "public", Name: name},
+	}
+	run(t, pool, fmt.Sprintf("CREATE TABLE %s (%s)", l.Table, keyed))
+	run(t, pool, fmt.Sprintf("INSERT INTO %s SELECT r, c, 1 FROM generate_series(0, %[2]d) r, generate_series(0, %[2]d) c", l.Table, side-1))
+	run(t, pool, "VACUUM ANALYZE "+l.Table.String())
+	return layer.CellRequest{Layer: l, Window: l.Grid.Window(), ChunkCells: 4 * side}
+}
+
+// A connection keeps one statement for all slices of a layer, which scans the
+// key and sorts nothing, and leaves none behind.
+func TestSlicesShareAPlan(t *testing.T) {
+	t.Parallel()
+	reader, pool := newReader(t, CellOptions{Connections: 1})
+	request := dense(t, pool, "birds", 400)
+	for range 2 { // the pool gives the same connection again
+		set, err := reader.Open(t.Context(), []layer.CellRequest{request})
+		if err != nil {
+			t.Fatal(err)
+		}
+		cells, err := readAll(t.Context(), set.Stream(0))
+		if err != nil || len(cells) != 400*400 {
+			t.Fatalf("%d cells, %v", len(cells), err)
+		}
+		set.pumps.Wait()
+		l := set.lines[0]
+		var names []string
+		rows, err := l.tx.Query(t.Context(), "SELECT name FROM pg_prepared_statements WHERE name LIKE 'rasterloom%'")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if names, err = pgx.CollectRows(rows, pgx.RowTo[string]); err != nil || len(names) != 1 {
+			t.Fatalf("prepared: %v, %v", names, err)
+		}
+		if rows, err = l.tx.Query(t.Context(), "EXPLAIN EXECUTE "+names[0]+" (100, 200)", pgx.QueryExecModeSimpleProtocol); err != nil {
+			t.Fatal(err)
+		}
+		lines, err := pgx.CollectRows(rows, pgx.RowTo[string])
+		plan := strings.Join(lines, "\n")
+		if err != nil || !strings.Contains(plan, "Index Scan using birds_pkey") || strings.Contains(plan, "Sort") || strings.Contains(plan, "Bitmap") {
+			t.Errorf("%v; the plan of a slice is\n%s", err, plan)
+		}
+		set.Close()
+		var left int
+		err = reader.store.pool.QueryRow(t.Context(), "SELECT count(*) FROM pg_prepared_statements WHERE name LIKE 'rasterloom%'").Scan(&left)
+		if err != nil || left != 0 {
+			t.Errorf("%d statements are left behind, %v", left, err)
+		}
+	}
+}
+
+// A connection that has nothing to do while the consumer is slow tells the
+// database that it is still needed.
+func TestIdleConnectionsGiveSigns(t *testing.T) {
+	t.Parallel()
+	reader, pool := newReader(t, CellOptions{Connections: 2})
+	reader.sign = 20 * time.Millisecond
+	set, err := reader.Open(t.Context(), []layer.CellRequest{dense(t, pool, "birds", 400)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer set.Close()
+	for seen := map[uint32]time.Time{}; ; {
+		signs := 0
+		for _, l := range set.lines {
+			var query string
+			var changed time.Time
+			pid := l.conn.Conn().PgConn().PID()
+			err := pool.QueryRow(t.Context(), "SELECT query, state_change FROM pg_stat_activity WHERE pid = $1", pid).Scan(&query, &changed)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if query != "SELECT" {
+				continue
+			}
+			if first, ok := seen[pid]; !ok {
+				seen[pid] = changed
+			} else if changed.After(first) {
+				signs++
+			}
+		}
+		if signs == len(set.lines) {
+			break
+		}
+	}
+	if cells, err := readAll(t.Context(), set.Stream(0)); err != nil || len(cells) != 400*400 {
+		t.Errorf("%d cells, %v", len(cells), err)
 	}
 }

@@ -40,6 +40,10 @@ type Store struct {
 	pool *pgxpool.Pool
 }
 
+// idleLimit is how long a session may be idle in a transaction: the owner of
+// one that is may be lost, and it lets go.
+const idleLimit = 5 * time.Minute
+
 // Open makes the store of a database, which need not be up: connections are
 // made as they are needed. Ping says whether it answers. Errors: Invalid when
 // the URL cannot be read.
@@ -61,7 +65,7 @@ func Open(ctx context.Context, url string, o Options) (*Store, error) {
 		"application_name":                    orDefault(o.ApplicationName, "rasterloom"),
 		"statement_timeout":                   milliseconds(o.StatementTimeout),
 		"lock_timeout":                        milliseconds(orDefault(o.LockTimeout, 5*time.Second)),
-		"idle_in_transaction_session_timeout": milliseconds(5 * time.Minute), // a lost owner lets go
+		"idle_in_transaction_session_timeout": milliseconds(idleLimit),
 	})
 	pool, err := pgxpool.NewWithConfig(ctx, config)
 	if err != nil {

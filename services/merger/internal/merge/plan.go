@@ -82,7 +82,11 @@ type Limits struct {
 
 // Defaults of a plan.
 const (
+	// DefaultBatchRows is the number of rows of a batch when nobody says
+	// otherwise, as long as the batch has no more than batchBytes: the first one
+	// can only leave once that much was read.
 	DefaultBatchRows = 1 << 16
+	batchBytes       = 4 << 20
 	defaultBandBytes = 8 << 20
 	defaultLayers    = 256
 	defaultCells     = 1 << 36
@@ -147,7 +151,7 @@ type Plan struct {
 func (p *Plan) Complete() error {
 	p.Limits = p.Limits.withDefaults()
 	if p.BatchRows == 0 {
-		p.BatchRows = DefaultBatchRows
+		p.BatchRows = p.defaultBatchRows()
 	}
 	var columns []string
 	for _, t := range p.Threads {
@@ -367,6 +371,15 @@ func (p *Plan) RowBytes() float64 {
 		}
 	}
 	return size
+}
+
+// defaultBatchRows is DefaultBatchRows, halved until a batch fits batchBytes.
+func (p *Plan) defaultBatchRows() int {
+	rows := DefaultBatchRows
+	for rows > 1 && float64(rows)*p.RowBytes() > batchBytes {
+		rows /= 2
+	}
+	return rows
 }
 
 // bandRowBytes is the memory of one row of a band, over all layers, with the

@@ -7,7 +7,6 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/rasterloom/rasterloom/fault"
-	"github.com/rasterloom/rasterloom/internal/bitmap"
 )
 
 // Result is what a run of a merge did.
@@ -173,7 +172,7 @@ type gatherer struct {
 func newGatherer(p *Plan, shuttles []shuttle, emit func(*Batch) error) *gatherer {
 	cells := int(p.bandRows() * p.Window.Cols())
 	g := &gatherer{
-		plan: p, shuttles: shuttles, emit: emit, kept: make([]uint64, bitmap.Words(cells)),
+		plan: p, shuttles: shuttles, emit: emit, kept: make([]uint64, words(cells)),
 		columns: newColumns(p, shuttles, int(min(int64(p.BatchRows), p.Window.Cells()))),
 	}
 	g.batch.Columns = make([]Vector, len(g.columns))
@@ -184,17 +183,17 @@ func (g *gatherer) gather(b band) error {
 	g.bands++
 	width := int(g.plan.Window.Cols())
 	cells := int(b.rows.Stop-b.rows.Start) * width
-	kept := g.kept[:bitmap.Words(cells)]
+	kept := g.kept[:words(cells)]
 	g.keep(kept, b.index, cells)
 	for i, s := range g.shuttles {
-		held := bitmap.Ones(s.valid(b.index)[:len(kept)])
+		held := ones(s.valid(b.index)[:len(kept)])
 		s.tally().held += held
 		if g.plan.Threads[i].Selected() {
-			s.tally().dropped += held - bitmap.OnesInBoth(s.valid(b.index)[:len(kept)], kept)
+			s.tally().dropped += held - onesInBoth(s.valid(b.index)[:len(kept)], kept)
 		}
 	}
 	for at := 0; ; {
-		start, stop := bitmap.Run(kept, at, cells)
+		start, stop := run(kept, at, cells)
 		if start == cells {
 			return nil
 		}
@@ -222,11 +221,11 @@ func (g *gatherer) gather(b band) error {
 func (g *gatherer) keep(kept []uint64, band, cells int) {
 	switch g.plan.Keep {
 	case KeepEvery:
-		bitmap.SetLow(kept, cells)
+		setLow(kept, cells)
 	case KeepReference:
 		copy(kept, g.shuttles[g.plan.Reference].valid(band))
 	case KeepAll:
-		bitmap.SetLow(kept, cells)
+		setLow(kept, cells)
 		for i, s := range g.shuttles {
 			if g.plan.Threads[i].Selected() {
 				for j, w := range s.valid(band)[:len(kept)] {
