@@ -70,8 +70,8 @@ prove: build venv ## Compare PROVE_SETS (10000) generated merges with numpy
 	@cd python && RASTERLOOM_PROVE_SETS=$(or $(PROVE_SETS),10000) $(VENV)/bin/pytest -s tests/test_prove.py
 
 .PHONY: crash
-crash: ## Kill the migration at every step, in every way; half an hour
-	@RASTERLOOM_CRASH=all go test -count=1 -timeout 60m -v ./test/crash
+crash: ## Kill the migration at every step, in every way; an hour and more
+	@RASTERLOOM_CRASH=all go test -count=1 -timeout 180m -v ./test/crash
 
 .PHONY: short
 short: ## Go tests without the race detector; a minute or so

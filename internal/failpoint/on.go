@@ -10,9 +10,6 @@ import (
 	"sync"
 )
 
-// Enabled says whether points are more than marks.
-const Enabled = true
-
 var (
 	socket = os.Getenv("RASTERLOOM_FAILPOINT_SOCKET")
 	trace  = os.Getenv("RASTERLOOM_FAILPOINT_TRACE")
@@ -40,6 +37,13 @@ func Hit(name string) {
 	if stop {
 		ask(name)
 	}
+}
+
+// Armed says whether Hit would stop.
+func Armed(name string) bool {
+	mu.Lock()
+	defer mu.Unlock()
+	return armed[name]
 }
 
 func note(name string) {

@@ -65,10 +65,17 @@ type arrow struct {
 	pgx.Tx
 	name string
 	row  migrationRow
-	// batch holds statements that exec keeps back until flush, while somebody
-	// waits for a lock of ours: a round trip each would take as long as the
-	// slowest scheduler makes it. nil: exec runs them at once.
-	batch *pgx.Batch
+	// holding: exec keeps statements in held until flush, while somebody waits
+	// for a lock of ours. A round trip each would take as long as the slowest
+	// scheduler makes it.
+	holding bool
+	held    []heldStatement
+}
+
+// heldStatement is one that waits for flush.
+type heldStatement struct {
+	step, sql string
+	args      []any
 }
 
 // migrationRow is a row of rasterloom.migration, with what only SQL needs.
@@ -84,10 +91,10 @@ type migrationRow struct {
 	syncedXID          string
 }
 
-// exec runs a statement, and is a failpoint. In a batch, it is run by flush.
+// exec runs a statement, and is a failpoint. While holding, flush does.
 func (a *arrow) exec(ctx context.Context, step, sql string, args ...any) error {
-	if a.batch != nil {
-		a.batch.Queue(sql, args...)
+	if a.holding {
+		a.held = append(a.held, heldStatement{step, sql, args})
 		return nil
 	}
 	if _, err := a.Tx.Exec(ctx, sql, args...); err != nil {
@@ -97,22 +104,31 @@ func (a *arrow) exec(ctx context.Context, step, sql string, args ...any) error {
 	return nil
 }
 
-// hold begins a batch. A build with failpoints runs statement by statement: the
-// same ones in the same order, with places to die in between.
-func (a *arrow) hold() {
-	if !failpoint.Enabled {
-		a.batch = &pgx.Batch{}
-	}
-}
+// hold begins to keep statements back.
+func (a *arrow) hold() { a.holding = true }
 
-// flush runs what was held back, in one round trip.
+// flush runs what was held back, in one round trip; in two, when a test wants to
+// stop in between.
 func (a *arrow) flush(ctx context.Context) error {
-	batch := a.batch
-	a.batch = nil
-	if batch == nil || batch.Len() == 0 {
-		return nil
+	rest := a.held
+	a.holding, a.held = false, nil
+	for len(rest) > 0 {
+		var batch pgx.Batch
+		for _, s := range rest {
+			batch.Queue(s.sql, s.args...)
+			if failpoint.Armed(a.name + "/" + s.step) {
+				break
+			}
+		}
+		if err := a.Tx.SendBatch(ctx, &batch).Close(); err != nil {
+			return err
+		}
+		for _, s := range rest[:batch.Len()] {
+			failpoint.Hit(a.name + "/" + s.step)
+		}
+		rest = rest[batch.Len():]
 	}
-	return a.Tx.SendBatch(ctx, batch).Close()
+	return nil
 }
 
 // admit decides whether a transaction may go on, seeing the locked row.

@@ -82,14 +82,20 @@ func URL(t testing.TB) string {
 	if err != nil {
 		t.Fatalf("this test needs a PostgreSQL: %v", fault.From(err).Detail())
 	}
+	return c.fresh(t)
+}
+
+// fresh makes a database that is dropped after the test, or kept.
+func (c *cluster) fresh(t testing.TB) (address string) {
+	t.Helper()
 	name := "rl_test_" + strings.ToLower(rand.Text())
-	err = c.admin(func(ctx context.Context, conn *pgx.Conn) error {
+	err := c.admin(func(ctx context.Context, conn *pgx.Conn) error {
 		return clone(ctx, conn, name, c.template)
 	})
 	if err != nil {
 		t.Fatalf("clone a database: %v", err)
 	}
-	address := c.address(name)
+	address = c.address(name)
 	t.Cleanup(func() {
 		if t.Failed() && c.local == nil {
 			t.Logf("the database of this test is kept: %s", address)

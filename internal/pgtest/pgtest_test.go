@@ -35,6 +35,38 @@ func TestDatabaseOfOnesOwn(t *testing.T) {
 	}
 }
 
+// A server that is killed comes back with what was committed, and nothing else.
+func TestKilledServerRecovers(t *testing.T) {
+	server := pgtest.NewServer(t, nil)
+	address := server.URL(t)
+	pool := pgtest.Connect(t, address)
+	do := func(sql string) {
+		t.Helper()
+		if _, err := pool.Exec(t.Context(), sql); err != nil {
+			t.Fatal(err)
+		}
+	}
+	do("CREATE TABLE public.mine (v int)")
+	do("INSERT INTO public.mine VALUES (1)")
+	tx, err := pool.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := tx.Exec(t.Context(), "INSERT INTO public.mine VALUES (2)"); err != nil {
+		t.Fatal(err)
+	}
+	server.Kill(t)
+	if err := tx.Commit(t.Context()); err == nil {
+		t.Error("a transaction of a dead server was committed")
+	}
+	server.Start(t)
+	pool.Reset()
+	var rows int
+	if err := pool.QueryRow(t.Context(), "SELECT count(*) FROM public.mine").Scan(&rows); err != nil || rows != 1 {
+		t.Errorf("%d rows, %v; want the committed one", rows, err)
+	}
+}
+
 func BenchmarkURL(b *testing.B) {
 	pgtest.URL(b)
 	for b.Loop() {

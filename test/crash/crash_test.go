@@ -1,8 +1,9 @@
-// Package crash_test kills the schema service, or its connections, at every
-// failpoint of a migration, lets it go on, and looks whether anything was lost.
+// Package crash_test kills the schema service, its connections or its PostgreSQL
+// at every failpoint of a migration, lets the service go on or the operator give
+// up, and looks whether anything was lost.
 //
-// RASTERLOOM_CRASH=all runs every way to die over all points (make crash); without
-// it, every point is died at once, by SIGKILL.
+// RASTERLOOM_CRASH=all dies every death at every point, with both ends (make
+// crash). Without it each point is died at once, and the seed chooses how.
 package crash_test
 
 import (
@@ -11,8 +12,10 @@ import (
 	"math/rand/v2"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -23,14 +26,6 @@ import (
 )
 
 func TestMain(m *testing.M) { pgtest.Main(m) }
-
-// death is a way to die.
-type death string
-
-const (
-	kill      death = "SIGKILL of the worker"
-	terminate death = "pg_terminate_backend"
-)
 
 // script is what an operator does with a migration: where it shall end, and what
 // happens to the table meanwhile.
@@ -72,18 +67,23 @@ var scripts = []script{
 	},
 }
 
-var totals struct{ runs, deaths, lost, failed, transactions atomic.Int64 }
+// ending is what happens after a death.
+type ending string
+
+const (
+	resumed ending = "resumed"
+	undone  ending = "undone" // aborted or, after the cut-over, rolled back
+)
 
 // TestCrashAtEveryPoint is the matrix.
 func TestCrashAtEveryPoint(t *testing.T) {
-	seed := rand.Uint64()
-	t.Logf("seed %d", seed)
+	seed := newSeed(t)
 	binary := build(t)
 	where := map[string]script{} // point → the first script that comes by
 	var points []string
 	for _, sc := range scripts {
 		trace := filepath.Join(t.TempDir(), "trace")
-		play(t, binary, sc, "", "", trace, seed)
+		play(t, binary, sc, plan{trace: trace}, nil, seed)
 		text, err := os.ReadFile(trace)
 		if err != nil {
 			t.Fatal(err)
@@ -97,27 +97,63 @@ func TestCrashAtEveryPoint(t *testing.T) {
 	}
 	missed := steps(t)
 	for _, p := range points {
-		delete(missed, filepath.Base(p))
+		delete(missed, path.Base(p))
 	}
 	if len(missed) > 0 {
 		t.Errorf("no run comes by these failpoints: %v", slices.Sorted(mapKeys(missed)))
 	}
-	deaths := []death{kill}
-	if os.Getenv("RASTERLOOM_CRASH") == "all" {
-		deaths = append(deaths, terminate)
+
+	// Two servers of our own, for those runs in which one is killed.
+	servers := make(chan *pgtest.Server, 2)
+	for range cap(servers) {
+		servers <- pgtest.NewServer(t, nil)
 	}
-	t.Run("matrix", func(t *testing.T) {
+	var plans []plan
+	for _, p := range points {
 		for _, d := range deaths {
-			for i, p := range points {
-				t.Run(fmt.Sprintf("%s at %s", d, p), func(t *testing.T) {
-					t.Parallel()
-					play(t, binary, where[p], p, d, "", seed+uint64(i))
-				})
-			}
+			plans = append(plans, plan{target: p, death: d, after: resumed}, plan{target: p, death: d, after: undone})
+		}
+	}
+	if !long {
+		plans = one(plans, seed)
+	}
+	count := &tally{}
+	t.Run("matrix", func(t *testing.T) {
+		for i, p := range plans {
+			t.Run(fmt.Sprintf("%s at %s, %s", p.death, p.target, p.after), func(t *testing.T) {
+				t.Parallel()
+				p.count, p.servers = count, servers
+				play(t, binary, where[p.target], p, nil, seed+uint64(i))
+			})
 		}
 	})
-	t.Logf("%d points × %d ways to die: %d runs, %d deaths; %d transactions of writers, %d failed, %d committed cells lost",
-		len(points), len(deaths), totals.runs.Load(), totals.deaths.Load(), totals.transactions.Load(), totals.failed.Load(), totals.lost.Load())
+	t.Logf("%d points: %s", len(points), count)
+}
+
+// one chooses a plan for each point.
+func one(plans []plan, seed uint64) (chosen []plan) {
+	each := 2 * len(deaths)
+	for i := 0; i < len(plans); i += each {
+		chosen = append(chosen, plans[i+int((seed+uint64(i/each))%uint64(each))])
+	}
+	return chosen
+}
+
+// long asks for the whole, which takes an hour and more.
+var long = os.Getenv("RASTERLOOM_CRASH") == "all"
+
+// newSeed gives the seed of a test, printed; RASTERLOOM_TEST_SEED repeats one.
+func newSeed(t *testing.T) uint64 {
+	t.Helper()
+	seed := rand.Uint64()
+	if text := os.Getenv("RASTERLOOM_TEST_SEED"); text != "" {
+		var err error
+		if seed, err = strconv.ParseUint(text, 10, 64); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Logf("RASTERLOOM_TEST_SEED=%d", seed)
+	return seed
 }
 
 func mapKeys(m map[string]bool) func(func(string) bool) {
@@ -141,28 +177,52 @@ func build(t *testing.T) string {
 	return binary
 }
 
-// play runs a script to its goal; when target is not empty, the service dies
-// there once.
-func play(t *testing.T, binary string, sc script, target string, d death, trace string, seed uint64) {
+// plan says where the service dies, how, and what happens then. Without a target
+// it lives.
+type plan struct {
+	target  string
+	death   death
+	after   ending
+	trace   string
+	count   *tally
+	servers chan *pgtest.Server // to have one for the time, when it is to be killed
+}
+
+// play runs a script to its goal.
+func play(t *testing.T, binary string, sc script, p plan, server *pgtest.Server, seed uint64) {
 	t.Helper()
-	s := newScene(t, binary, sc, seed)
+	if p.death == postmaster {
+		server = <-p.servers
+		// After everything that uses it, in whatever way this test ends.
+		t.Cleanup(func() { p.servers <- server })
+	}
+	if p.count == nil {
+		p.count = &tally{}
+	}
+	s := newScene(t, binary, sc, seed, shape{rows: 60, cols: 40}, server)
+	s.plan = p
 	defer s.close()
 	before := s.dump()
-	s.arm(target, d, trace)
+	s.listen()
 	s.serve(true)
 	writers := s.writers(2)
-	s.drive(sc.goal)
+	end := s.drive(sc.goal)
 	writers.stop()
 
-	if target != "" {
-		if s.died.Load() == 0 {
-			t.Errorf("the service never came by %s", target)
+	if p.target != "" {
+		p.count.runs.Add(1)
+		switch {
+		case s.died.Load() > 0:
+		case p.death == cut && strings.HasSuffix(p.target, "/committed"):
+			p.count.uncut.Add(1) // no COMMIT comes after this one
+		default:
+			t.Errorf("the service came by %s and did not die, or did not come by", p.target)
 		}
-		totals.runs.Add(1)
 	}
 	s.content("at the end")
-	if sc.goal != migrate.Finalized {
-		if sc.goal == migrate.RolledBack {
+	if end != migrate.Finalized {
+		p.count.undone.Add(1)
+		if end == migrate.RolledBack {
 			s.do("ALTER TABLE public.passthrough_birds OWNER TO CURRENT_USER")
 		}
 		if after := s.dump(); after != before {
@@ -170,10 +230,34 @@ func play(t *testing.T, binary string, sc script, target string, d death, trace 
 		}
 	}
 	s.invariants(context.Background())
-	if n := s.count("SELECT count(*) FROM pg_class WHERE relnamespace = 'rasterloom'::regnamespace AND relname ~ '^(old|shadow|notes|index)_'"); n != 0 {
-		t.Errorf("%d relations are left over", n)
-	}
+	s.orphans()
 }
 
-// gate lets writers through, or not.
-type gate struct{ sync.RWMutex }
+// tally counts what happened in many runs.
+type tally struct {
+	runs, deaths, uncut, undone                       atomic.Int64
+	transactions, interrupted, doubtful, failed, lost atomic.Int64
+	mu                                                sync.Mutex
+	kinds                                             map[death]int
+}
+
+func (c *tally) died(d death) {
+	c.deaths.Add(1)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.kinds == nil {
+		c.kinds = map[death]int{}
+	}
+	c.kinds[d]++
+}
+
+func (c *tally) String() string {
+	var kinds []string
+	for _, d := range deaths {
+		kinds = append(kinds, fmt.Sprintf("%s %d", d, c.kinds[d]))
+	}
+	return fmt.Sprintf(`%d runs, %d deaths (%s), %d times no COMMIT came after the point; %d runs ended undone, the schema as before;
+%d transactions of writers, %d interrupted by the end of their server, of these %d without an answer to COMMIT, %d failed otherwise, %d committed cells lost`,
+		c.runs.Load(), c.deaths.Load(), strings.Join(kinds, ", "), c.uncut.Load(), c.undone.Load(),
+		c.transactions.Load(), c.interrupted.Load(), c.doubtful.Load(), c.failed.Load(), c.lost.Load())
+}

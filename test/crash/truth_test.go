@@ -1,0 +1,159 @@
+package crash_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/rasterloom/rasterloom/internal/migrate"
+)
+
+// content compares the table that has the name with everything that was
+// committed (I1, I6, I7).
+func (s *scene) content(when string) {
+	s.t.Helper()
+	s.gate.Lock()
+	defer s.gate.Unlock()
+	s.contentLocked(when)
+}
+
+// cells are what a table holds, as bits.
+type cells map[[2]int]string
+
+func (c cells) at(cell [2]int) string {
+	if v, there := c[cell]; there {
+		return v
+	}
+	return "gone"
+}
+
+func (s *scene) stored() cells {
+	s.t.Helper()
+	stored := cells{}
+	found, err := s.pool.Query(context.Background(), "SELECT row_idx, col_idx, coalesce(float8send(value)::text, 'null') FROM public.passthrough_birds")
+	if err != nil {
+		s.t.Error(err)
+		return stored
+	}
+	var row, col int
+	var v string
+	if _, err := pgx.ForEachRow(found, []any{&row, &col, &v}, func() error { stored[[2]int{row, col}] = v; return nil }); err != nil {
+		s.t.Error(err)
+	}
+	return stored
+}
+
+func (s *scene) contentLocked(when string) {
+	s.t.Helper()
+	stored := s.stored()
+	for cell, want := range s.expected {
+		if got := stored.at(cell); got != want {
+			s.plan.count.lost.Add(1)
+			s.t.Errorf("%s: cell %v holds %s, and %s was committed", when, cell, got, want)
+		}
+		delete(stored, cell)
+	}
+	for cell := range stored {
+		s.t.Errorf("%s: cell %v was never committed", when, cell)
+	}
+}
+
+// orphans looks for what a migration that is over has left behind.
+func (s *scene) orphans() {
+	s.t.Helper()
+	if n := s.count(`SELECT (SELECT count(*) FROM pg_class WHERE relnamespace = 'rasterloom'::regnamespace AND relname ~ '^(old|shadow|notes|index)_')
+		+ (SELECT count(*) FROM pg_proc WHERE pronamespace = 'rasterloom'::regnamespace AND proname ~ '^rasterloom_')
+		+ (SELECT count(*) FROM pg_trigger WHERE tgname ~ '^rasterloom_')`); n != 0 {
+		s.t.Errorf("%d relations, functions or triggers are left over", n)
+	}
+}
+
+// invariants holds what must be true at any moment (reliability: I2 to I5, I8).
+// Nobody writes meanwhile.
+func (s *scene) invariants(ctx context.Context) {
+	s.t.Helper()
+	var id, fence int64
+	var state migrate.State
+	err := s.pool.QueryRow(ctx, "SELECT id, state, fence FROM rasterloom.migration ORDER BY id DESC LIMIT 1").Scan(&id, (*string)(&state), &fence)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return
+	}
+	if err != nil {
+		s.t.Errorf("read the migration: %v", err)
+		return
+	}
+	if fence < s.fence {
+		s.t.Errorf("I5: the fence fell from %d to %d", s.fence, fence)
+	}
+	s.fence = fence
+	capture := state.Capture()
+	exists := func(name string) int64 {
+		return s.count("SELECT count(*) FROM pg_class WHERE relnamespace = 'rasterloom'::regnamespace AND relname = $1", fmt.Sprintf("%s_%d", name, id))
+	}
+	one := func(b bool) int64 {
+		if b {
+			return 1
+		}
+		return 0
+	}
+	for name, want := range map[string]bool{
+		"shadow": capture == migrate.CaptureNoted || capture == migrate.CaptureForward,
+		"notes":  capture == migrate.CaptureNoted, "old": capture == migrate.CaptureReverse,
+	} {
+		if exists(name) != one(want) {
+			s.t.Errorf("I4: the state is %s, and the table %s is there: %v", state, name, !want)
+		}
+	}
+	onName := s.count("SELECT count(*) FROM pg_trigger WHERE tgname ~ '^rasterloom_' AND tgenabled = 'A' AND tgrelid = 'public.passthrough_birds'::regclass")
+	all := s.count("SELECT count(*) FROM pg_trigger WHERE tgname ~ '^rasterloom_'")
+	if want := 2 * one(capture != migrate.CaptureNone); onName != want || all != want {
+		s.t.Errorf("I3: the state is %s, and %d of %d triggers are on the table with the name", state, onName, all)
+	}
+	generation := map[migrate.State]int64{migrate.CutOver: 2, migrate.Finalized: 2, migrate.RolledBack: 3}[state]
+	if g := s.count("SELECT generation FROM rasterloom.layer WHERE name = 'birds'"); g != max(1, generation) {
+		s.t.Errorf("I8: the state is %s, and the generation %d", state, g)
+	}
+	const bitsOf = "SELECT row_idx, col_idx, float8send(value) AS value FROM "
+	switch capture {
+	case migrate.CaptureNoted:
+		// What is copied and not noted is what the table has.
+		sql := fmt.Sprintf(`SELECT count(*) FROM (%s rasterloom.shadow_%d EXCEPT %s public.passthrough_birds) e
+			WHERE NOT EXISTS (SELECT FROM rasterloom.notes_%d n WHERE n.row_idx = e.row_idx AND n.col_idx = e.col_idx)`, bitsOf, id, bitsOf, id)
+		if n := s.count(sql); n != 0 {
+			s.t.Errorf("I2: %d copied cells differ from the table's", n)
+		}
+	case migrate.CaptureForward, migrate.CaptureReverse:
+		other := fmt.Sprintf("rasterloom.shadow_%d", id)
+		if capture == migrate.CaptureReverse {
+			other = fmt.Sprintf("rasterloom.old_%d", id)
+		}
+		sql := fmt.Sprintf(`SELECT (SELECT count(*) FROM (%[1]s %[2]s EXCEPT %[1]s public.passthrough_birds) a) +
+			(SELECT count(*) FROM (%[1]s public.passthrough_birds EXCEPT %[1]s %[2]s) b)`, bitsOf, other)
+		if n := s.count(sql); n != 0 {
+			s.t.Errorf("I2: %d cells differ between the tables", n)
+		}
+	}
+}
+
+// dump describes what the catalogs have of ours and theirs, apart from records.
+func (s *scene) dump() (text string) {
+	s.t.Helper()
+	err := s.pool.QueryRow(context.Background(), `SELECT string_agg(line, E'\n' ORDER BY line) FROM (
+		SELECT format('%s %s.%s owner %s acl %s options %s comment %s identity %s', c.relkind, n.nspname, c.relname, pg_get_userbyid(relowner), relacl, reloptions, obj_description(c.oid), relreplident) AS line
+		FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace WHERE nspname IN ('public', 'rasterloom')
+		UNION ALL SELECT format('column %s %s %s %s %s %s %s', attrelid::regclass, attname, atttypid::regtype, attnotnull, attacl, attstattarget, attoptions)
+		FROM pg_attribute JOIN pg_class c ON c.oid = attrelid JOIN pg_namespace n ON n.oid = relnamespace
+		WHERE nspname IN ('public', 'rasterloom') AND attnum > 0 AND NOT attisdropped
+		UNION ALL SELECT pg_get_indexdef(indexrelid) FROM pg_index JOIN pg_class c ON c.oid = indrelid WHERE relnamespace IN ('public'::regnamespace, 'rasterloom'::regnamespace)
+		UNION ALL SELECT format('constraint %s %s %s', conrelid::regclass, conname, pg_get_constraintdef(oid)) FROM pg_constraint WHERE connamespace IN ('public'::regnamespace, 'rasterloom'::regnamespace)
+		UNION ALL SELECT pg_get_triggerdef(oid) FROM pg_trigger WHERE NOT tgisinternal
+		UNION ALL SELECT oid::regprocedure::text FROM pg_proc WHERE pronamespace IN ('public'::regnamespace, 'rasterloom'::regnamespace)
+		UNION ALL SELECT format('view %s %s', oid::regclass, pg_get_viewdef(oid)) FROM pg_class WHERE relkind = 'v' AND relnamespace IN ('public'::regnamespace, 'rasterloom'::regnamespace)
+	) l`).Scan(&text)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return text
+}
