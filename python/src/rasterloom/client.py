@@ -230,7 +230,8 @@ class Loom(Catalog):
             Least share of a cell's area, from 0 to 1, that cells with a value must
             cover for a resampled value; for all layers or by column. Default 0.
         batch_rows : int, optional
-            Rows in a record batch. Default 65,536.
+            Rows in a record batch. Default: 65,536, halved until a batch has at
+            most 4 MiB.
         use_legacy_merge : bool, optional
             Make the table by one full outer join in SQL, as it was made before
             Rasterloom: the same table, slower. Deprecated: True warns. Default:
