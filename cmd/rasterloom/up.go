@@ -30,8 +30,10 @@ type upCommand struct {
 	Throwaway   bool   `help:"A PostgreSQL of our own that is gone afterwards." xor:"database"`
 	// Merger has the limits of merges. What it says of addresses is overruled:
 	// here the services find each other.
-	Merger    merger.Config `embed:"" prefix:"merger-" group:"Limits of merges"`
-	ReadyFile string        `help:"Write the addresses, as JSON, to this file once the suite can be asked; only this user can read it." type:"path" placeholder:"PATH"`
+	Merger merger.Config `embed:"" prefix:"merger-" group:"Limits of merges"`
+	// Ingest has the limits of what clients send.
+	Ingest    schema.IngestConfig `embed:"" prefix:"ingest-" group:"Taking rasters from clients"`
+	ReadyFile string              `help:"Write the addresses, as JSON, to this file once the suite can be asked; only this user can read it." type:"path" placeholder:"PATH"`
 }
 
 // ready is what the ready file says.
@@ -70,7 +72,7 @@ func (c upCommand) Run(ctx context.Context) error {
 	defer cancel(nil)
 	database.watch(ctx, cancel)
 
-	services, err := suite(ctx, process, database.url, c.Merger)
+	services, err := suite(ctx, process, database.url, c.Merger, c.Ingest)
 	if err != nil {
 		process.Close()
 		return err
@@ -108,7 +110,7 @@ func hideWiring(k *kong.Kong) error {
 
 // suite builds the three services. They reach one another by the clients of
 // their contracts, within the process.
-func suite(ctx context.Context, process *boot.Process, databaseURL string, weaver merger.Config) ([]*boot.Service, error) {
+func suite(ctx context.Context, process *boot.Process, databaseURL string, weaver merger.Config, taker schema.IngestConfig) ([]*boot.Service, error) {
 	inner := process.InnerURL()
 	deps := func(name string) boot.Deps {
 		d := process.Deps()
@@ -118,7 +120,7 @@ func suite(ctx context.Context, process *boot.Process, databaseURL string, weave
 	var services []*boot.Service
 	for _, build := range []func() (*boot.Service, error){
 		func() (*boot.Service, error) {
-			return schema.New(ctx, schema.Config{DatabaseURL: databaseURL}, deps("schema"))
+			return schema.New(ctx, schema.Config{DatabaseURL: databaseURL, Ingest: taker}, deps("schema"))
 		},
 		func() (*boot.Service, error) {
 			return aligner.New(ctx, aligner.Config{SchemaURL: inner}, deps("aligner"))
@@ -208,7 +210,7 @@ func (c upCommand) welcome(p painter, process *boot.Process, d *database, took t
 		fmt.Fprintf(p, "  %s %s%s\n", p.paint(dim, fmt.Sprintf("%-11s", name)), value, note)
 	}
 	row("services", p.paint(cyan, process.URL()), "aligner, schema, merger: Connect, gRPC, JSON by curl")
-	row("Flight", p.paint(cyan, process.FlightURI()), "merged tables, by Arrow Flight")
+	row("Flight", p.paint(cyan, process.FlightURI()), "merged tables out and rasters in, by Arrow Flight")
 	for i, said := range d.said {
 		row(cmp.Or(map[int]string{0: "PostgreSQL"}[i], ""), said, "")
 	}

@@ -37,6 +37,8 @@ var rules = map[string]Rule{
 	"rasterloom.schema.v1.CoordinateService/EnsureCoordinates":   {Role: Submitter},
 	"rasterloom.schema.v1.CoordinateService/ValidateCoordinates": {Role: Reader},
 
+	"rasterloom.schema.v1.IngestService/PlanIngest": {Role: Submitter},
+
 	"rasterloom.schema.v1.MigrationService/PlanMigration":   {Role: Reader},
 	"rasterloom.schema.v1.MigrationService/StartMigration":  {Role: Submitter},
 	"rasterloom.schema.v1.MigrationService/GetMigration":    {Role: Reader},

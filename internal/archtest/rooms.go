@@ -175,9 +175,24 @@ var rooms = []room{
 		why: "it drives migrations through an interface of its own; storage takes the steps",
 	},
 	{
+		path: "services/schema/internal/ingest",
+		may:  []string{"grid", "internal/layer", "internal/tile", "fault", "services/schema/internal/catalog", "golang.org/x/sync"},
+		std:  outside, never: list(rpc, pgx, arrow, zap),
+		why: "blocks and cells become tiles here; how they come and where they are kept is not its business",
+	},
+	{
+		path: "services/schema/internal/flight",
+		may: []string{
+			"internal/wire", "internal/layer", "internal/tile", "internal/contenthash", "fault", "services/schema/internal/ingest",
+			"github.com/apache/arrow-go", "google.golang.org/grpc",
+		},
+		std: []string{"database/sql", "net", "os", "log"}, never: pgx,
+		why: "a stream of batches in, slices of cells out",
+	},
+	{
 		path: "services/*/internal/rpc",
 		may: []string{
-			"gen", "internal/wire", "internal/layer", "internal/migrate", "internal/pgstore", "grid", "fault", "services/*/internal",
+			"gen", "internal/wire", "internal/layer", "internal/migrate", "internal/pgstore", "internal/tile", "grid", "fault", "services/*/internal",
 			"connectrpc.com/connect", "google.golang.org/protobuf",
 		},
 		std: []string{"database/sql", "net", "os", "log"}, never: arrow,
@@ -250,11 +265,6 @@ var bans = []room{
 		path:  "services/aligner/…",
 		never: list(pgx, arrow),
 		why:   "the aligner answers from metadata: it must not be able to reach a database or a pixel",
-	},
-	{
-		path:  "services/schema/…",
-		never: arrow,
-		why:   "only the merger speaks Arrow",
 	},
 }
 

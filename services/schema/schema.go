@@ -20,6 +20,8 @@ type Config struct {
 	DatabaseURL string `help:"PostgreSQL database that holds the layers, 14 or newer. Its schema rasterloom is created and migrated at start." env:"DATABASE_URL" required:"" placeholder:"URL"`
 	// MigrationLease is the worker's own default where it is zero.
 	MigrationLease time.Duration `help:"How long a migration is left alone when the replica that carries it out is silent." env:"RASTERLOOM_MIGRATION_LEASE" default:"15s"`
+
+	Ingest IngestConfig `embed:"" prefix:"ingest-" group:"Taking rasters from clients"`
 }
 
 // New connects to the database, migrates the schema rasterloom and builds the
@@ -38,9 +40,12 @@ func New(ctx context.Context, cfg Config, deps boot.Deps) (*boot.Service, error)
 	path, handler := schemav1connect.NewSchemaServiceHandler(rpc.New(keeper), wire.Options()...)
 	handlers, drain, stop := migrations(db, keeper, cfg, deps)
 	handlers[path] = handler
+	path, handler, puts := ingests(db, keeper, cfg.Ingest, deps)
+	handlers[path] = handler
 	return &boot.Service{
 		Name:     schemav1connect.SchemaServiceName,
 		Handlers: handlers,
+		Flight:   puts,
 		Check:    db.Ping,
 		Drain:    drain,
 		Close:    func() { stop(); db.Close() },

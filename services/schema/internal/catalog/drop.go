@@ -33,17 +33,22 @@ func (k *Keeper) Drop(ctx context.Context, name string, generation int64) (layer
 			"layer %q has generation %d, and the request says %d; look at it again", name, l.Generation, generation).
 			With("layer", name).With("generation", l.Generation).With("sent", generation)
 	}
-	id, state, err := tx.LiveMigration(ctx, l)
-	if err != nil {
+	if err := noMigration(ctx, tx, l); err != nil {
 		return layer.Layer{}, err
-	}
-	if id != "" {
-		return layer.Layer{}, fault.New(fault.Precondition, fault.MigrationState,
-			"layer %q has migration %s, which is %s: abort it, roll it back or finalize it first", name, id, state).
-			With("layer", name).With("migration", id).With("state", state)
 	}
 	if err := tx.Drop(ctx, l); err != nil {
 		return layer.Layer{}, err
 	}
 	return l, tx.Commit(ctx)
+}
+
+// noMigration refuses a layer that has a migration which is not over.
+func noMigration(ctx context.Context, tx Tx, l layer.Layer) error {
+	id, state, err := tx.LiveMigration(ctx, l)
+	if err != nil || id == "" {
+		return err
+	}
+	return fault.New(fault.Precondition, fault.MigrationState,
+		"layer %q has migration %s, which is %s: abort it, roll it back or finalize it first", l.Name, id, state).
+		With("layer", l.Name).With("migration", id).With("state", state)
 }

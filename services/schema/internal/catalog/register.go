@@ -296,20 +296,36 @@ func checkRegistration(r Registration) error {
 		{"table.schema", r.Table.Schema, `"'` + "`" + `\;.`},
 		{"table.name", r.Table.Name, `"'` + "`" + `\;.`},
 	} {
-		flaw := flawOf(n.name, maxIdentifierBytes)
-		if i := strings.IndexAny(n.name, n.not); flaw == "" && i >= 0 {
-			flaw = fmt.Sprintf("holds the character %q, which it may not", n.name[i])
-		}
-		if flaw == "" && strings.HasPrefix(strings.ToLower(n.name), "pg_temp.") {
-			flaw = "is of temporary tables, which end with their session"
-		}
-		if flaw != "" {
-			return fault.New(fault.Invalid, fault.InvalidArgument, "%s %s", n.field, flaw).With("field", n.field).With("value", shorten(n.name))
+		if err := checkName(n.field, n.name, n.not); err != nil {
+			return err
 		}
 	}
-	if len(r.Grid.CRS) > maxCRSBytes {
-		return fault.New(fault.Invalid, fault.InvalidGrid, "crs has %d bytes, and the limit is %d", len(r.Grid.CRS), maxCRSBytes).
-			With("field", "crs").With("value", len(r.Grid.CRS)).With("limit", maxCRSBytes)
+	if err := checkCRSLength(r.Grid.CRS); err != nil {
+		return err
 	}
 	return checkSchema(r.Table.Schema)
+}
+
+// checkName refuses a name that cannot be an identifier, holds one of the
+// characters of not, or names something temporary.
+func checkName(field, name, not string) error {
+	flaw := flawOf(name, maxIdentifierBytes)
+	if i := strings.IndexAny(name, not); flaw == "" && i >= 0 {
+		flaw = fmt.Sprintf("holds the character %q, which it may not", name[i])
+	}
+	if flaw == "" && strings.HasPrefix(strings.ToLower(name), "pg_temp.") {
+		flaw = "is of temporary tables, which end with their session"
+	}
+	if flaw != "" {
+		return fault.New(fault.Invalid, fault.InvalidArgument, "%s %s", field, flaw).With("field", field).With("value", shorten(name))
+	}
+	return nil
+}
+
+func checkCRSLength(crs string) error {
+	if len(crs) > maxCRSBytes {
+		return fault.New(fault.Invalid, fault.InvalidGrid, "crs has %d bytes, and the limit is %d", len(crs), maxCRSBytes).
+			With("field", "crs").With("value", len(crs)).With("limit", maxCRSBytes)
+	}
+	return nil
 }

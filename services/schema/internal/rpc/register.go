@@ -7,6 +7,7 @@ import (
 	"connectrpc.com/connect"
 	"google.golang.org/protobuf/types/known/durationpb"
 
+	gridv1 "github.com/rasterloom/rasterloom/gen/rasterloom/grid/v1"
 	schemav1 "github.com/rasterloom/rasterloom/gen/rasterloom/schema/v1"
 	"github.com/rasterloom/rasterloom/grid"
 	"github.com/rasterloom/rasterloom/internal/layer"
@@ -37,7 +38,11 @@ func (h *Handler) RegisterLayer(ctx context.Context, req *connect.Request[schema
 	}), nil
 }
 
-func latticeOf(req *schemav1.RegisterLayerRequest) (grid.Grid, error) {
+// latticeOf reads a grid that is told in one of two ways.
+func latticeOf(req interface {
+	GetGrid() *gridv1.Grid
+	GetExtent() *gridv1.Extent
+}) (grid.Grid, error) {
 	if extent := req.GetExtent(); extent != nil {
 		return wire.FromExtent(extent)
 	}
