@@ -57,8 +57,13 @@ var rooms = []room{
 		why: "what a layer is does not depend on how it is stored or sent",
 	},
 	{
+		path: "internal/bitmap",
+		std:  list(outside, clock),
+		why:  "bits depend on nothing",
+	},
+	{
 		path: "internal/tile",
-		may:  []string{"grid", "internal/layer", "fault", "github.com/klauspost/compress/zstd"},
+		may:  []string{"grid", "internal/bitmap", "internal/layer", "fault", "github.com/klauspost/compress/zstd"},
 		std:  list(outside, clock), never: list(rpc, pgx, arrow, zap),
 		why: "a tile is bytes: where they are kept and who wants the cells is not its business",
 	},
@@ -87,7 +92,7 @@ var rooms = []room{
 	{
 		path: "internal/pgstore/…",
 		may: []string{
-			"internal/pgstore", "internal/pixelsql", "internal/tile", "internal/layer", "internal/migrate", "internal/failpoint", "grid", "fault",
+			"internal/pgstore", "internal/pixelsql", "internal/bitmap", "internal/tile", "internal/layer", "internal/migrate", "internal/failpoint", "grid", "fault",
 			"github.com/jackc/pgx", "github.com/jackc/puddle", "github.com/pressly/goose", "golang.org/x/sync", "go.uber.org/zap",
 		},
 		never: list([]string{"gen"}, connect, arrow),
@@ -158,7 +163,7 @@ var rooms = []room{
 	},
 	{
 		path: "services/merger/internal/merge",
-		may:  []string{"grid", "internal/layer", "services/merger/internal/resample", "fault", "golang.org/x/sync"},
+		may:  []string{"grid", "internal/bitmap", "internal/layer", "services/merger/internal/resample", "fault", "golang.org/x/sync"},
 		std:  outside, never: list(rpc, pgx, arrow, zap),
 		why: "the engine weaves numbers; where they come from and go to is not its business",
 	},

@@ -4,6 +4,7 @@ import (
 	"math/bits"
 
 	"github.com/rasterloom/rasterloom/grid"
+	"github.com/rasterloom/rasterloom/internal/bitmap"
 	"github.com/rasterloom/rasterloom/internal/layer"
 )
 
@@ -53,7 +54,7 @@ type valueColumn[T layer.Value] struct {
 
 func (c *carrier[S, T]) column(capacity int) column {
 	return &valueColumn[T]{
-		windows: &c.windows, values: make([]T, 0, capacity), valid: make([]uint64, words(capacity)), kept: &c.counted.kept,
+		windows: &c.windows, values: make([]T, 0, capacity), valid: make([]uint64, bitmap.Words(capacity)), kept: &c.counted.kept,
 	}
 }
 
@@ -63,9 +64,9 @@ func (c *valueColumn[T]) add(band int, _ int64, start, n int) {
 	c.values = append(c.values, w.values[start:start+n]...)
 	for done := 0; done < n; done += 64 {
 		k := min(64, n-done)
-		valid := load(w.valid, start+done, k)
-		store(c.valid, at+done, k, valid)
-		missing := ^valid & low(k)
+		valid := bitmap.Load(w.valid, start+done, k)
+		bitmap.Store(c.valid, at+done, k, valid)
+		missing := ^valid & bitmap.Low(k)
 		if missing == 0 {
 			continue
 		}
@@ -78,7 +79,7 @@ func (c *valueColumn[T]) add(band int, _ int64, start, n int) {
 
 func (c *valueColumn[T]) vector() Vector {
 	*c.kept += int64(len(c.values) - c.nulls)
-	return Vector{Values: c.values, Valid: c.valid[:words(len(c.values))], Nulls: c.nulls}
+	return Vector{Values: c.values, Valid: c.valid[:bitmap.Words(len(c.values))], Nulls: c.nulls}
 }
 
 func (c *valueColumn[T]) clear() {

@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/rasterloom/rasterloom/grid"
+	"github.com/rasterloom/rasterloom/internal/bitmap"
 	"github.com/rasterloom/rasterloom/internal/layer"
 	"github.com/rasterloom/rasterloom/services/merger/internal/resample"
 )
@@ -38,7 +39,7 @@ func newFeed[S layer.Value](p *Plan, i int, source Source) *feed[S] {
 			source: source, left: read.ColStart, width: int(read.Cols()),
 		},
 		kernel: k, landing: t.Placement, row: p.Window.RowStart,
-		rolling: window[S]{values: make([]S, cells), valid: make([]uint64, words(cells))},
+		rolling: window[S]{values: make([]S, cells), valid: make([]uint64, bitmap.Words(cells))},
 	}
 }
 
@@ -67,7 +68,7 @@ func (f *feed[S]) firstHeld(row int64) (int64, bool) {
 	if from >= n {
 		return 0, false
 	}
-	at := next(f.rolling.valid, from, n, 0)
+	at := bitmap.Next(f.rolling.valid, from, n, 0)
 	return f.held.Start + int64(at/f.width), at < n
 }
 
@@ -102,8 +103,8 @@ func (f *feed[S]) roll(ctx context.Context, rows Rows) (resample.Window[S], erro
 			return resample.Window[S]{}, err
 		}
 	}
-	f.counted.held += onesBetween(f.rolling.valid, stay, cells)
-	return resample.Window[S]{Window: need, Values: f.rolling.values[:cells], Valid: f.rolling.valid[:words(cells)]}, nil
+	f.counted.held += bitmap.OnesBetween(f.rolling.valid, stay, cells)
+	return resample.Window[S]{Window: need, Values: f.rolling.values[:cells], Valid: f.rolling.valid[:bitmap.Words(cells)]}, nil
 }
 
 // moveUp takes the n cells from place from to the front of the rolling window,
@@ -113,13 +114,13 @@ func (f *feed[S]) moveUp(from, n, cells int) {
 	if n > 0 && from > 0 {
 		copy(f.rolling.values[:n], f.rolling.values[from:from+n])
 		for done := 0; done < n; done += 64 {
-			valid[done>>6] = load(valid, from+done, min(64, n-done))
+			valid[done>>6] = bitmap.Load(valid, from+done, min(64, n-done))
 		}
 	}
 	if n&63 != 0 {
-		valid[n>>6] &= low(n & 63)
+		valid[n>>6] &= bitmap.Low(n & 63)
 	}
-	clear(valid[words(n):words(cells)])
+	clear(valid[bitmap.Words(n):bitmap.Words(cells)])
 }
 
 // pass leaves out cells of the rows from read to fresh, which no row of the

@@ -5,6 +5,7 @@ import (
 
 	"github.com/rasterloom/rasterloom/fault"
 	"github.com/rasterloom/rasterloom/grid"
+	"github.com/rasterloom/rasterloom/internal/bitmap"
 	"github.com/rasterloom/rasterloom/internal/layer"
 	"github.com/rasterloom/rasterloom/services/merger/internal/resample"
 )
@@ -121,7 +122,7 @@ func newResampled[K, T layer.Value](p *Plan, i int, m maker[K]) shuttle {
 	}
 	cells := int(p.bandRows() * p.Window.Cols())
 	for b := range r.windows {
-		r.windows[b] = window[T]{values: make([]T, cells), valid: make([]uint64, words(cells))}
+		r.windows[b] = window[T]{values: make([]T, cells), valid: make([]uint64, bitmap.Words(cells))}
 	}
 	if r.convert != nil {
 		r.made = make([]K, cells)
@@ -141,7 +142,7 @@ func (r *resampled[K, T]) check(emitted bool) error {
 
 func (r *resampled[K, T]) column(capacity int) column {
 	return &valueColumn[T]{
-		windows: &r.windows, values: make([]T, 0, capacity), valid: make([]uint64, words(capacity)), kept: &r.counted.kept,
+		windows: &r.windows, values: make([]T, 0, capacity), valid: make([]uint64, bitmap.Words(capacity)), kept: &r.counted.kept,
 	}
 }
 
@@ -149,7 +150,7 @@ func (r *resampled[K, T]) fill(ctx context.Context, band int, rows Rows) error {
 	w := r.windows[band]
 	width := int(r.cols.Cols())
 	cells := int(rows.Stop-rows.Start) * width
-	dst := resample.Window[K]{Window: r.cols, Values: r.made, Valid: w.valid[:words(cells)]}
+	dst := resample.Window[K]{Window: r.cols, Values: r.made, Valid: w.valid[:bitmap.Words(cells)]}
 	dst.RowStart, dst.RowStop = rows.Start, rows.Stop
 	if r.convert == nil {
 		dst.Values, _ = any(w.values).([]K)
@@ -160,7 +161,7 @@ func (r *resampled[K, T]) fill(ctx context.Context, band int, rows Rows) error {
 	}
 	if r.filled < width {
 		for at := 0; at < cells; at += width {
-			unset(w.valid, at+r.filled, width-r.filled)
+			bitmap.Unset(w.valid, at+r.filled, width-r.filled)
 		}
 	}
 	if r.convert != nil {
@@ -168,7 +169,7 @@ func (r *resampled[K, T]) fill(ctx context.Context, band int, rows Rows) error {
 			return err
 		}
 	}
-	made := ones(w.valid[:words(cells)])
+	made := bitmap.Ones(w.valid[:bitmap.Words(cells)])
 	r.counted.read += made
 	r.counted.placed += made
 	return nil
@@ -176,7 +177,7 @@ func (r *resampled[K, T]) fill(ctx context.Context, band int, rows Rows) error {
 
 // convertBand converts what was made, where there is a value.
 func (r *resampled[K, T]) convertBand(w window[T], rows Rows, cells int) error {
-	for start, stop := run(w.valid, 0, cells); start < cells; start, stop = run(w.valid, stop, cells) {
+	for start, stop := bitmap.Run(w.valid, 0, cells); start < cells; start, stop = bitmap.Run(w.valid, stop, cells) {
 		for i, v := range r.made[start:stop] {
 			out, ok := r.convert(v)
 			if !ok {

@@ -7,6 +7,7 @@ import (
 	"math"
 
 	"github.com/rasterloom/rasterloom/fault"
+	"github.com/rasterloom/rasterloom/internal/bitmap"
 	"github.com/rasterloom/rasterloom/internal/layer"
 )
 
@@ -140,7 +141,7 @@ func newCarrier[S, T layer.Value](p *Plan, i int, source Source) shuttle {
 	}
 	cells := int(p.bandRows()) * c.width
 	for b := range c.windows {
-		c.windows[b] = window[T]{values: make([]T, cells), valid: make([]uint64, words(cells))}
+		c.windows[b] = window[T]{values: make([]T, cells), valid: make([]uint64, bitmap.Words(cells))}
 	}
 	return c
 }
@@ -217,7 +218,7 @@ func (c *carrier[S, T]) advance(ctx context.Context) error {
 
 func (c *carrier[S, T]) fill(ctx context.Context, band int, rows Rows) error {
 	w := c.windows[band]
-	clear(w.valid[:words(int(rows.Stop-rows.Start)*c.width)])
+	clear(w.valid[:bitmap.Words(int(rows.Stop-rows.Start)*c.width)])
 	for !c.done {
 		if err := c.scatter(w, rows); err != nil {
 			return err
@@ -263,10 +264,10 @@ func (c *carrier[S, T]) scatter(w window[T], rows Rows) error {
 			at := int(row)*c.width + int(start+colShift)
 			first := c.value + int(start-west)
 			n := int(end - start)
-			if twice := next(w.valid, at, at+n, 0); twice < at+n {
+			if twice := bitmap.Next(w.valid, at, at+n, 0); twice < at+n {
 				return c.duplicate(run.Row, int32(start+int64(twice-at)))
 			}
-			set(w.valid, at, n)
+			bitmap.Set(w.valid, at, n)
 			if c.convert == nil {
 				copy(w.values[at:at+n], same[first:])
 			} else if i, ok := c.convertAll(w.values[at:at+n], values[first:]); !ok {

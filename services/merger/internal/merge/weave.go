@@ -7,6 +7,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/rasterloom/rasterloom/fault"
+	"github.com/rasterloom/rasterloom/internal/bitmap"
 )
 
 // Result is what a run of a merge did.
@@ -172,7 +173,7 @@ type gatherer struct {
 func newGatherer(p *Plan, shuttles []shuttle, emit func(*Batch) error) *gatherer {
 	cells := int(p.bandRows() * p.Window.Cols())
 	g := &gatherer{
-		plan: p, shuttles: shuttles, emit: emit, kept: make([]uint64, words(cells)),
+		plan: p, shuttles: shuttles, emit: emit, kept: make([]uint64, bitmap.Words(cells)),
 		columns: newColumns(p, shuttles, int(min(int64(p.BatchRows), p.Window.Cells()))),
 	}
 	g.batch.Columns = make([]Vector, len(g.columns))
@@ -183,17 +184,17 @@ func (g *gatherer) gather(b band) error {
 	g.bands++
 	width := int(g.plan.Window.Cols())
 	cells := int(b.rows.Stop-b.rows.Start) * width
-	kept := g.kept[:words(cells)]
+	kept := g.kept[:bitmap.Words(cells)]
 	g.keep(kept, b.index, cells)
 	for i, s := range g.shuttles {
-		held := ones(s.valid(b.index)[:len(kept)])
+		held := bitmap.Ones(s.valid(b.index)[:len(kept)])
 		s.tally().held += held
 		if g.plan.Threads[i].Selected() {
-			s.tally().dropped += held - onesInBoth(s.valid(b.index)[:len(kept)], kept)
+			s.tally().dropped += held - bitmap.OnesInBoth(s.valid(b.index)[:len(kept)], kept)
 		}
 	}
 	for at := 0; ; {
-		start, stop := run(kept, at, cells)
+		start, stop := bitmap.Run(kept, at, cells)
 		if start == cells {
 			return nil
 		}
@@ -221,11 +222,11 @@ func (g *gatherer) gather(b band) error {
 func (g *gatherer) keep(kept []uint64, band, cells int) {
 	switch g.plan.Keep {
 	case KeepEvery:
-		setLow(kept, cells)
+		bitmap.SetLow(kept, cells)
 	case KeepReference:
 		copy(kept, g.shuttles[g.plan.Reference].valid(band))
 	case KeepAll:
-		setLow(kept, cells)
+		bitmap.SetLow(kept, cells)
 		for i, s := range g.shuttles {
 			if g.plan.Threads[i].Selected() {
 				for j, w := range s.valid(band)[:len(kept)] {

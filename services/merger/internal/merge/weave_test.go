@@ -207,44 +207,6 @@ func (waitSource) Next(ctx context.Context) (*layer.Chunk, error) {
 }
 func (waitSource) Recycle(*layer.Chunk) {}
 
-// Bits agree with a plain slice of bools.
-func TestBitmapLaws(t *testing.T) {
-	rng := seedOf(t)
-	for range 2000 {
-		n := 1 + rng.IntN(300)
-		truth, b := make([]bool, n), make([]uint64, words(n))
-		for i := range truth {
-			if truth[i] = rng.IntN(3) > 0; truth[i] {
-				b[i>>6] |= 1 << (i & 63)
-			}
-		}
-		from := rng.IntN(n)
-		start, stop := run(b, from, n)
-		wantStart := from
-		for wantStart < n && !truth[wantStart] {
-			wantStart++
-		}
-		wantStop := wantStart
-		for wantStop < n && truth[wantStop] {
-			wantStop++
-		}
-		if start != wantStart || stop != wantStop {
-			t.Fatalf("run from %d of %v is [%d, %d), want [%d, %d)", from, truth, start, stop, wantStart, wantStop)
-		}
-		k := 1 + rng.IntN(min(64, n-from))
-		moved, at := make([]uint64, words(n+64)), rng.IntN(64)
-		store(moved, at, k, load(b, from, k))
-		for i := range k {
-			if moved[(at+i)>>6]>>((at+i)&63)&1 == 1 != truth[from+i] {
-				t.Fatalf("bit %d of %d from %d to %d is wrong", i, k, from, at)
-			}
-		}
-		if ones(moved) != onesInBoth(moved, moved) {
-			t.Fatal("counts differ")
-		}
-	}
-}
-
 func BenchmarkWeave(b *testing.B) {
 	const side, layers = 1000, 4
 	src := grid.Grid{CRS: "EPSG:32633", Rows: side, Cols: side, OriginX: 0, OriginY: side, StepX: 1, StepY: 1}
