@@ -54,6 +54,16 @@ func Unset(b []uint64, at, n int) {
 	}
 }
 
+// Move copies the n bits from place from to place to, which lies before it.
+func Move(b []uint64, to, from, n int) {
+	for done := 0; done < n; done += 64 {
+		k := min(64, n-done)
+		w := Load(b, from+done, k)
+		Unset(b, to+done, k)
+		Store(b, to+done, k, w)
+	}
+}
+
 // SetLow sets the first n bits and clears the rest.
 func SetLow(b []uint64, n int) {
 	for i := range b {

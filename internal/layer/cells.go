@@ -44,18 +44,21 @@ type Run struct {
 }
 
 // Chunk is a part of a layer's cells that have a value, columnar. Cells that are
-// stored without one (see Missing) are not in it: they read the same as cells
-// that are not stored. Rows never fall from one run to the next, nor from one
+// stored without one (see Missing) are not in it, or marked: they read the same as
+// cells that are not stored. Rows never fall from one run to the next, nor from one
 // chunk to the next of the same stream.
 //
 // A chunk belongs to whoever got it from a stream, until it is given back.
 type Chunk struct {
 	// Runs place the cells on the layer's own north-up grid, within its shape.
-	// None is empty.
+	// Each has a cell with a value.
 	Runs []Run
 	// Values is a flat slice of the layer's stored type, run after run: an
 	// []int16 for Int16.
 	Values any
+	// Valid has a bit for each value (internal/bitmap): 0 where the cell has none,
+	// and also past the last. Nil where all cells of the runs have one.
+	Valid []uint64
 }
 
 // NewChunk makes an empty chunk with room for so many cells of type T.
@@ -72,16 +75,27 @@ func Append[T Value](runs []Run, values []T, row, col int32, v T) ([]Run, []T) {
 }
 
 // CellBytes is the memory that a cell of a chunk takes at most: its value, and a
-// run of its own.
-func CellBytes(t DataType) int64 { return int64(12 + t.Width()) }
+// run of its own. A chunk of a tiled layer has bits instead, and a run for a row.
+func CellBytes(l Layer) int64 {
+	if l.Format == FormatTiled {
+		return int64(1 + l.StoredType.Width())
+	}
+	return int64(12 + l.StoredType.Width())
+}
 
 // ChunkBytes is the largest memory of a chunk with room for so many cells.
-func ChunkBytes(t DataType, cells int) int64 { return int64(cells) * CellBytes(t) }
+func ChunkBytes(l Layer, cells int) int64 { return int64(cells) * CellBytes(l) }
 
-// ChunksPerStream is how many chunks a stream of cells has in circulation: one
-// being used, and the others waiting or being filled, maybe over a connection
-// each. It bounds how far a stream reads ahead.
-const ChunksPerStream = 4
+// ChunksPerStream is how many chunks a stream of a layer's cells has in
+// circulation: one being used, and the others waiting or being filled, maybe over
+// a connection each. It bounds how far a stream reads ahead. Those of tiled layers
+// are large.
+func ChunksPerStream(l Layer) int {
+	if l.Format == FormatTiled {
+		return 2
+	}
+	return 4
+}
 
 // CellRequest asks for the stored cells of a layer in a window.
 type CellRequest struct {

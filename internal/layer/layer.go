@@ -102,6 +102,9 @@ type Table struct {
 // String prints the name for people. It is not SQL.
 func (t Table) String() string { return t.Schema + "." + t.Name }
 
+// TileSide is the number of rows and of columns of a tile of a TILED layer.
+const TileSide = 256
+
 // Layer is a dataset: one band on one grid.
 type Layer struct {
 	Name string

@@ -73,7 +73,8 @@ type CellStream struct {
 	set     *CellSet
 	request layer.CellRequest
 	table   cellTable
-	codec   cellCodec
+	codec   cellCodec  // of rows
+	placer  tilePlacer // of tiles
 	// Chunks go round: free ones down to a connection, filled ones up. What goes
 	// up is a promise for each chunk, in the order of the cells: several
 	// connections may be at work on them, and the last one be ready first.
@@ -165,6 +166,9 @@ func (s *CellSet) connect(requests []layer.CellRequest) error {
 	if err != nil {
 		return err
 	}
+	if err := s.slicer.lookup(s.ctx, s.lines); err != nil {
+		return err
+	}
 	// A stream that is read as a whole takes one connection and no more.
 	if surplus := s.held - int64(len(whole)); surplus > 0 && s.slicer.empty() {
 		s.held -= surplus
@@ -197,7 +201,7 @@ func (s *CellSet) join(snapshot string) error {
 // whole; the others are the slicer's.
 func (s *CellSet) deal(requests []layer.CellRequest, tables []cellTable) (whole []*CellStream, err error) {
 	for i, request := range requests {
-		stream := &CellStream{set: s, request: request, ready: make(chan chan *layer.Chunk, layer.ChunksPerStream)}
+		stream := &CellStream{set: s, request: request, ready: make(chan chan *layer.Chunk, layer.ChunksPerStream(request.Layer))}
 		s.streams = append(s.streams, stream)
 		if request.Window.Empty() {
 			close(stream.ready)
@@ -207,12 +211,23 @@ func (s *CellSet) deal(requests []layer.CellRequest, tables []cellTable) (whole 
 		if err := stream.table.check(request); err != nil {
 			return nil, err
 		}
-		stream.codec = cellCodecs[request.Layer.StoredType]
-		stream.free = make(chan *layer.Chunk, layer.ChunksPerStream)
-		for range layer.ChunksPerStream {
-			stream.free <- stream.codec.chunk(request.ChunkCells)
+		var newChunk func(cells int) *layer.Chunk
+		if request.Layer.Format == layer.FormatTiled {
+			codec := tileCodecs[request.Layer.StoredType]
+			if stream.placer, err = codec.placer(request.Layer); err != nil {
+				return nil, err
+			}
+			newChunk = codec.chunk
+		} else {
+			stream.codec = cellCodecs[request.Layer.StoredType]
+			newChunk = stream.codec.chunk
 		}
-		if s.reader.fits(request, stream.table) {
+		chunks := layer.ChunksPerStream(request.Layer)
+		stream.free = make(chan *layer.Chunk, chunks)
+		for range chunks {
+			stream.free <- newChunk(request.ChunkCells)
+		}
+		if stream.placer != nil || s.reader.fits(request, stream.table) {
 			s.slicer.add(stream)
 		} else {
 			whole = append(whole, stream)

@@ -14,6 +14,7 @@ import (
 
 	"github.com/rasterloom/rasterloom/fault"
 	"github.com/rasterloom/rasterloom/internal/layer"
+	"github.com/rasterloom/rasterloom/internal/tile"
 )
 
 // cellLine is one connection of a set, in a transaction at the set's snapshot.
@@ -31,6 +32,8 @@ type cellLine struct {
 	statements map[string]string
 	// wake is signalled when a chunk of one of the streams came back.
 	wake chan struct{}
+	// scratch is for decoding tiles.
+	scratch tile.Scratch
 }
 
 // newLine adds a line, without a connection yet.
@@ -163,7 +166,11 @@ func (l *cellLine) pump(ctx context.Context) error {
 		if l.slices {
 			slice, ok := l.set.slicer.take(l)
 			if ok {
-				if err := slice.read(ctx, l); err != nil {
+				read := slice.read
+				if slice.from.placer != nil {
+					read = slice.readTiles
+				}
+				if err := read(ctx, l); err != nil {
 					return err
 				}
 				progress = true

@@ -56,6 +56,9 @@ func (t cellTable) check(request layer.CellRequest) error {
 	if t.kind == "" {
 		return fault.New(fault.Conflict, fault.LayerChanged, "layer %q: its table is gone", l.Name).With("layer", l.Name)
 	}
+	if l.Format == layer.FormatTiled {
+		return t.checkTiles(l)
+	}
 	if t.kind != "r" && t.kind != "p" && t.kind != "m" {
 		return changed(l, "its cells are no longer in a table")
 	}

@@ -69,6 +69,9 @@ type slicedStream struct {
 	// sparse is set while rows lack cells: which columns they have is then asked
 	// for, too.
 	sparse bool
+	// tiles are the rows of tiles of a tiled layer that are not cut yet, or only in
+	// part: next is a row in the first of them, or north of it.
+	tiles []tileRow
 }
 
 // cellSlice is a slice that was cut, with what it is read into.
@@ -82,6 +85,10 @@ type cellSlice struct {
 
 func (s *slicer) add(stream *CellStream) {
 	w := stream.request.Window
+	if stream.placer != nil {
+		s.streams = append(s.streams, &slicedStream{CellStream: stream})
+		return
+	}
 	s.streams = append(s.streams, &slicedStream{
 		CellStream: stream, next: w.RowStart, height: max(1, int64(min(firstSliceCells, stream.request.ChunkCells))/w.Cols()),
 		sparse: stream.table.estimatedRows < 0.9*float64(stream.request.Layer.Grid.Rows)*float64(stream.request.Layer.Grid.Cols),
@@ -95,11 +102,19 @@ func (s *slicer) done() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, t := range s.streams {
-		if t.next < t.request.Window.RowStop {
+		if t.more() {
 			return false
 		}
 	}
 	return true
+}
+
+// more reports whether a part of the stream is not cut yet.
+func (t *slicedStream) more() bool {
+	if t.placer != nil {
+		return len(t.tiles) > 0
+	}
+	return t.next < t.request.Window.RowStop
 }
 
 // take cuts the next slice for a connection, of a stream of its own or one
@@ -115,7 +130,7 @@ func (s *slicer) take(l *cellLine) (cellSlice, bool) {
 		if t.owner != nil && t.owner != l {
 			best = &others
 		}
-		if t.next < t.request.Window.RowStop && len(t.free) > 0 && (*best == nil || len(t.free) > len((*best).free)) {
+		if t.more() && len(t.free) > 0 && (*best == nil || len(t.free) > len((*best).free)) {
 			*best = t
 		}
 	}
@@ -130,11 +145,14 @@ func (s *slicer) take(l *cellLine) (cellSlice, bool) {
 	}
 	// Only take empties the channel, and under the lock.
 	slice := cellSlice{from: from, request: from.request, sparse: from.sparse, chunk: <-from.free, promise: from.promise()}
-	w := &slice.request.Window
-	w.RowStart, w.RowStop = from.next, min(from.next+from.height, w.RowStop)
-	from.next = w.RowStop
-	from.height = min(2*from.height, int64(from.request.ChunkCells)/w.Cols())
-	if from.next == from.request.Window.RowStop {
+	if w := &slice.request.Window; from.placer != nil {
+		*w = from.cutTiles()
+	} else {
+		w.RowStart, w.RowStop = from.next, min(from.next+from.height, w.RowStop)
+		from.next = w.RowStop
+		from.height = min(2*from.height, int64(from.request.ChunkCells)/w.Cols())
+	}
+	if !from.more() {
 		close(from.ready)
 	}
 	return slice, true
@@ -176,7 +194,7 @@ func (s cellSlice) read(ctx context.Context, l *cellLine) error {
 // that may lack one, and gives its place; the end of the slice if there is none.
 func (s cellSlice) readComplete(ctx context.Context, l *cellLine, u cellUnpacker) (stopped int64, err error) {
 	w := s.request.Window
-	rows, err := l.packed(ctx, s.request, "min(col_idx), max(col_idx)")
+	rows, err := l.ask(ctx, packedQuery(s.request, "min(col_idx), max(col_idx)"))
 	if err != nil {
 		return 0, err
 	}
@@ -198,7 +216,7 @@ func (s cellSlice) readComplete(ctx context.Context, l *cellLine, u cellUnpacker
 
 // readExplicit reads rows with their columns, and gives the number of cells.
 func (s cellSlice) readExplicit(ctx context.Context, l *cellLine, request layer.CellRequest, u cellUnpacker) (cells int64, err error) {
-	rows, err := l.packed(ctx, request, "array_agg(col_idx)")
+	rows, err := l.ask(ctx, packedQuery(request, "array_agg(col_idx)"))
 	if err != nil {
 		return 0, err
 	}
@@ -214,12 +232,11 @@ func (s cellSlice) readExplicit(ctx context.Context, l *cellLine, request layer.
 	return cells, closeRows(rows, request.Layer.Name, taken)
 }
 
-// packed asks for the rows of a slice, by a statement that the connection keeps
-// for the other slices of the stream: parsing and planning one costs as much as
-// reading 3,000 cells.
-func (l *cellLine) packed(ctx context.Context, request layer.CellRequest, columns string) (*pgconn.ResultReader, error) {
+// ask runs the query of a slice, by a statement that the connection keeps for the
+// other slices of the stream: parsing and planning one costs as much as reading
+// 3,000 cells.
+func (l *cellLine) ask(ctx context.Context, q cellQuery) (*pgconn.ResultReader, error) {
 	conn := l.conn.Conn().PgConn()
-	q := packedQuery(request, columns)
 	name, ok := l.statements[q.sql]
 	if !ok {
 		name = fmt.Sprintf("rasterloom_slice_%d", len(l.statements))

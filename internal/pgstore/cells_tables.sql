@@ -38,5 +38,6 @@ FROM (
     OFFSET 0
 ) AS t
 JOIN pg_catalog.pg_attribute a ON a.attrelid = t.oid AND a.attnum > 0 AND NOT a.attisdropped
-WHERE a.attname IN ('row_idx', 'col_idx', 'x_coord', 'y_coord', 'value')
+WHERE a.attname IN ('row_idx', 'col_idx', 'x_coord', 'y_coord', 'value',
+    'tile_row', 'tile_col', 'cells', 'min', 'max', 'valid', 'data')
 ORDER BY t.position, a.attnum

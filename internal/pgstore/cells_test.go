@@ -19,6 +19,7 @@ import (
 	"github.com/rasterloom/rasterloom/grid"
 	"github.com/rasterloom/rasterloom/internal/layer"
 	"github.com/rasterloom/rasterloom/internal/pgtest"
+	"github.com/rasterloom/rasterloom/internal/tile"
 )
 
 // storage is one way in which a layer's cells can be stored.
@@ -63,6 +64,7 @@ var storages = []storage{
 	{"centres alone", "x_coord float8, y_coord float8, value %s", byCoordinate(0.5, 0.005), coordinates(grid.RegistrationCenter)},
 	{"centres alone, with a key", "x_coord float8, y_coord float8, value %s, UNIQUE (y_coord, x_coord)", byCoordinate(0.5, 0), coordinates(grid.RegistrationCenter)},
 	{"corners alone", "x_coord float8, y_coord float8, value %s", byCoordinate(0, 0.005), coordinates(grid.RegistrationUpperLeft)},
+	{"tiles", "", byIndex, func(l *layer.Layer) { l.Format = layer.FormatTiled }},
 	{"single-precision centres", "x_coord float4, y_coord float4, value %s", byCoordinate(0.5, 0), coordinates(grid.RegistrationCenter)},
 }
 
@@ -127,6 +129,10 @@ func store(t *testing.T, pool *pgxpool.Pool, rng *rand.Rand, s storage, name str
 			}
 		}
 	}
+	if l.Format == layer.FormatTiled {
+		storeTiles(t, pool, &l, tile.Chains()[rng.IntN(3)], want)
+		return l, want
+	}
 	rng.Shuffle(len(rows), func(i, j int) { rows[i], rows[j] = rows[j], rows[i] })
 	run(t, pool, fmt.Sprintf(`CREATE TABLE public.%q (`+s.columns+`)`, name, valueTypes[valueType].sql))
 	if len(rows) > 0 {
@@ -161,8 +167,20 @@ func readAll(ctx context.Context, s *CellStream) ([]storedCell, error) {
 				return nil, errors.New("an empty run")
 			}
 			for col := run.Col; col < run.Col+run.Cells; col++ {
+				if c.Valid != nil && c.Valid[i>>6]>>(i&63)&1 == 0 {
+					i++
+					continue
+				}
 				var v float64
 				switch values := c.Values.(type) {
+				case []uint8:
+					v = float64(values[i])
+				case []int8:
+					v = float64(values[i])
+				case []uint16:
+					v = float64(values[i])
+				case []uint32:
+					v = float64(values[i])
 				case []float64:
 					v = values[i]
 				case []float32:

@@ -124,7 +124,7 @@ func (y Layout) codecs() []codec {
 	return append(list, codec{Name: "crc32c"})
 }
 
-// ParseLayout reads a layout. Errors: Unsupported NOT_SUPPORTED for one that this
+// ParseLayout reads a layout. Errors: Unsupported UNSUPPORTED for one that this
 // program does not know: another version, shape of tiles, type or chain.
 func ParseLayout(text string) (Layout, error) {
 	unknown := func(format string, args ...any) (Layout, error) {

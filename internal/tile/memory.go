@@ -32,6 +32,11 @@ func bytesOf[T layer.Value | uint64](values []T) []byte {
 	return unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(values))), len(values)*int(unsafe.Sizeof(v))) //nolint:gosec // within the slice
 }
 
+// valuesOf is the memory of words as values of a tile.
+func valuesOf[T layer.Value](b []uint64) []T {
+	return unsafe.Slice((*T)(unsafe.Pointer(unsafe.SliceData(b))), Cells) //nolint:gosec // room made it long enough
+}
+
 // checkMachine refuses machines on which bytesOf would be wrong.
 func checkMachine() error {
 	if binary.NativeEndian.Uint16([]byte{1, 0}) == 1 {

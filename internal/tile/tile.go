@@ -14,7 +14,7 @@ import (
 // cells. A tile at the south or east side of a grid is as large as the others,
 // and padded.
 const (
-	Side  = 256
+	Side  = layer.TileSide
 	Cells = Side * Side
 )
 

@@ -50,6 +50,7 @@ func invert[T layer.Value](t *testing.T, rng *rand.Rand, random func() T) {
 	case []float32:
 		special = append(special, T(math.Copysign(0, -1)), T(math.Inf(1)), T(math.Inf(-1)), T(math.NaN()))
 	}
+	var scratch Scratch
 	for range 30 {
 		var nodata *float64
 		if rng.IntN(2) == 0 {
@@ -107,7 +108,7 @@ func invert[T layer.Value](t *testing.T, rng *rand.Rand, random func() T) {
 		if want == 0 {
 			continue
 		}
-		got, mask, err := decoder.Decode(e)
+		got, mask, err := decoder.Decode(&scratch, e)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -180,6 +181,7 @@ func TestDecodeRefuses(t *testing.T) {
 	for i := range valid {
 		valid[i] = 0x5555555555555555
 	}
+	var scratch Scratch
 	for _, chain := range Chains() {
 		l := layerOf[int32](300, 300, nil, chain)
 		encoder, err := NewEncoder(l)
@@ -231,7 +233,7 @@ func TestDecodeRefuses(t *testing.T) {
 			e := whole
 			spoil(&e)
 			var err error
-			allocated := testing.AllocsPerRun(1, func() { _, _, err = decoder.Decode(e) })
+			allocated := testing.AllocsPerRun(1, func() { _, _, err = decoder.Decode(&scratch, e) })
 			f := fault.From(err)
 			if f == nil || f.Kind != fault.Corrupt || f.Fields["layer"] != "birds" || f.Fields["tile_row"] == "" || f.Fields["tile_col"] == "" {
 				t.Errorf("%s, %s: %v", chain, name, err)
@@ -240,7 +242,7 @@ func TestDecodeRefuses(t *testing.T) {
 				t.Errorf("%s, %s: %v allocations", chain, name, allocated)
 			}
 		}
-		if _, _, err := decoder.Decode(whole); err != nil {
+		if _, _, err := decoder.Decode(&scratch, whole); err != nil {
 			t.Errorf("%s: the tile itself: %v", chain, err)
 		}
 	}
@@ -272,11 +274,12 @@ func TestDecodeRefusesNaN(t *testing.T) {
 	}
 	values[700] = float32(math.NaN())
 	e.Data = appendSum(slices.Clone(bytesOf(values)), 0)
+	var scratch Scratch
 	decoder, err := NewDecoder[float32](l)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := decoder.Decode(e); fault.KindOf(err) != fault.Corrupt {
+	if _, _, err := decoder.Decode(&scratch, e); fault.KindOf(err) != fault.Corrupt {
 		t.Errorf("a NaN that is marked as a value: %v", err)
 	}
 }
@@ -399,7 +402,8 @@ func FuzzDecode(f *testing.F) {
 		if len(valid) > 0 {
 			e.Valid = appendSum(slices.Clone(valid), 0)
 		}
-		values, mask, err := decoder.Decode(e)
+		var scratch Scratch
+		values, mask, err := decoder.Decode(&scratch, e)
 		if err != nil {
 			if fault.KindOf(err) != fault.Corrupt {
 				t.Fatal(err)
@@ -418,7 +422,7 @@ func FuzzDecode(f *testing.F) {
 		if again.Cells == 0 {
 			return // every value is nodata
 		}
-		if _, _, err := decoder.Decode(again); err != nil {
+		if _, _, err := decoder.Decode(&scratch, again); err != nil {
 			t.Fatal(err)
 		}
 	})
@@ -445,8 +449,9 @@ func BenchmarkDecode(b *testing.B) {
 			if err != nil {
 				b.Fatal(err)
 			}
+			var scratch Scratch
 			for b.Loop() {
-				if _, _, err := decoder.Decode(e); err != nil {
+				if _, _, err := decoder.Decode(&scratch, e); err != nil {
 					b.Fatal(err)
 				}
 			}

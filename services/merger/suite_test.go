@@ -37,7 +37,9 @@ import (
 	"github.com/rasterloom/rasterloom/internal/access"
 	"github.com/rasterloom/rasterloom/internal/boot"
 	"github.com/rasterloom/rasterloom/internal/layer"
+	"github.com/rasterloom/rasterloom/internal/pgstore"
 	"github.com/rasterloom/rasterloom/internal/pgtest"
+	"github.com/rasterloom/rasterloom/internal/tile"
 	"github.com/rasterloom/rasterloom/internal/wire"
 )
 
@@ -128,6 +130,11 @@ func (s *suite) put(t testing.TB, name string, format layer.Format, r raster) la
 	nodata := -9999.0
 	columns := "row_idx int, col_idx int, value float8, PRIMARY KEY (row_idx, col_idx)"
 	switch format {
+	case layer.FormatTiled:
+		l.HasIndices, l.Nodata = false, &nodata
+		s.putTiles(t, &l, r)
+		s.peers.put(l)
+		return l
 	case layer.FormatCoordinate: // coordinates alone, by corners, no key
 		columns = "x_coord float8, y_coord float8, value float8"
 		l.HasIndices, l.HasCoordinates, l.HasKey, l.Registration = false, true, false, grid.RegistrationUpperLeft
@@ -164,6 +171,53 @@ func (s *suite) put(t testing.TB, name string, format layer.Format, r raster) la
 	}
 	s.peers.put(l)
 	return l
+}
+
+// putTiles stores a raster as tiles, of a chain that depends on its name.
+func (s *suite) putTiles(t testing.TB, l *layer.Layer, r raster) {
+	t.Helper()
+	l.Tiling = tile.LayoutOf(*l, tile.Chains()[len(l.Name)%3]).JSON()
+	store, err := pgstore.Open(t.Context(), s.pool.Config().ConnString(), pgstore.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer store.Close()
+	tx, err := store.Change(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tx.Rollback(t.Context())
+	if l.Table, err = tx.CreateTileTable(t.Context(), *l); err != nil {
+		t.Fatal(err)
+	}
+	encoder, err := tile.NewEncoder(*l)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := tx.TileWriter(l.Table, false)
+	rows, cols := tile.Count(r.grid)
+	values := make([]float64, tile.Cells)
+	for n := range rows * cols {
+		for i := range values {
+			values[i] = *l.Nodata
+			if row, col := n/cols*tile.Side+i/tile.Side, n%cols*tile.Side+i%tile.Side; row < r.grid.Rows && col < r.grid.Cols && r.cells[row][col] != nil {
+				values[i] = *r.cells[row][col]
+			}
+		}
+		e, err := encoder.Encode(int32(n/cols), int32(n%cols), values, nil)
+		if err == nil {
+			err = w.Write(t.Context(), e)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := w.Flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := tx.Commit(t.Context()); err != nil {
+		t.Fatal(err)
+	}
 }
 
 func (s *suite) exec(t testing.TB, sql string) {

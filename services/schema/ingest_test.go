@@ -267,7 +267,7 @@ func stored[T layer.Value](k *taker, name string) [][]*T {
 		if err := rows.Scan(&e.Row, &e.Col, &e.Cells, &e.Min, &e.Max, &e.Valid, &e.Data); err != nil {
 			k.t.Fatal(err)
 		}
-		values, valid, err := decoder.Decode(e)
+		values, valid, err := decoder.Decode(&tile.Scratch{}, e)
 		if err != nil {
 			k.t.Fatal(err)
 		}

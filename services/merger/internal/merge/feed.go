@@ -133,7 +133,7 @@ func (f *feed[S]) pass(read, fresh int64) error {
 		case row < read:
 			return f.disorder(run.Row)
 		}
-		f.counted.outside += int64(run.Cells)
+		f.counted.outside += valuesIn(f.chunk, run, f.value)
 		f.value += int(run.Cells)
 		f.at++
 	}

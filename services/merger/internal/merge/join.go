@@ -43,9 +43,14 @@ func (p *Plan) JoinRequest(rows Rows) layer.JoinRequest {
 }
 
 // CheckJoin refuses what the legacy way never could. Errors: Invalid
-// INVALID_ARGUMENT, naming the layer.
+// INVALID_ARGUMENT and Unsupported UNSUPPORTED, naming the layer.
 func (p *Plan) CheckJoin() error {
 	for _, t := range p.Threads {
+		if t.Layer.Format == layer.FormatTiled {
+			return fault.New(fault.Unsupported, fault.NotSupported,
+				"layer %q is stored as tiles, which the legacy merge cannot read: leave out use_legacy_merge", t.Layer.Name).
+				With("layer", t.Layer.Name).With("format", t.Layer.Format)
+		}
 		if t.Resampling != nil {
 			return fault.New(fault.Invalid, fault.InvalidArgument,
 				"layer %q: the legacy merge cannot resample (%s was asked for): leave out use_legacy_merge", t.Layer.Name, t.Resampling.Method).

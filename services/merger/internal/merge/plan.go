@@ -10,6 +10,7 @@ package merge
 import (
 	"fmt"
 	"math"
+	"slices"
 	"sort"
 	"strings"
 	"unicode"
@@ -96,6 +97,11 @@ const (
 	chunkBudget = 32 << 20
 	minChunk    = 1 << 10
 	maxChunk    = 1 << 16
+	// tileBudget is the memory that the chunks of tiled layers share.
+	tileBudget = 128 << 20
+	// tileScratch is what reading tiles takes beside chunks: for each connection a
+	// tile as it comes and one as it is decoded.
+	tileScratch = 8 << 20
 	// endpointCells is the size of the endpoints that the server cuts a merge
 	// into when nobody says otherwise, up to maxEndpoints.
 	endpointCells = 1 << 26
@@ -262,12 +268,10 @@ func CheckColumns(coordinates Coordinates, names []string) error {
 // CheckStored checks that cells of a layer's stored type can be merged. Errors:
 // Precondition LAYER_UNREADABLE.
 func CheckStored(l layer.Layer) error {
-	switch l.StoredType {
-	case layer.Float64, layer.Float32, layer.Int16, layer.Int32, layer.Int64:
-		return nil
-	default:
+	if l.StoredType == layer.TypeUnknown {
 		return unknownType(l.Name, l.StoredType)
 	}
+	return nil
 }
 
 // checkIndices keeps row and col within int32, as their columns are.
@@ -408,10 +412,17 @@ func (p *Plan) bandRows() int64 {
 	})))
 }
 
-// ChunkCells is the size of the chunks that layers are read in.
-func (p *Plan) ChunkCells() int {
-	per := chunkBudget / (layer.ChunksPerStream * layer.CellBytes(layer.Float64) * int64(max(1, len(p.Threads))))
-	return int(min(maxChunk, max(minChunk, per)))
+// chunkCells is the size of the chunks that a thread is read in. Those of a tiled
+// layer take whole rows of its tiles, so that no tile is decoded twice, as long as
+// the memory for that lasts; else parts of these rows, down to one row of cells.
+func (p *Plan) chunkCells(t *Thread) int {
+	budget, least, most := int64(chunkBudget), int64(minChunk), int64(maxChunk)
+	if t.Layer.Format == layer.FormatTiled {
+		least = t.cellsToRead(Rows{p.Window.RowStart, p.Window.RowStop}).Cols()
+		budget, most = tileBudget, least*layer.TileSide
+	}
+	per := budget / (int64(layer.ChunksPerStream(t.Layer)) * layer.CellBytes(t.Layer) * int64(max(1, len(p.Threads))))
+	return int(min(most, max(least, per)))
 }
 
 // PeakMemory is the memory that one stream of the merge needs at most, in
@@ -421,8 +432,11 @@ func (p *Plan) PeakMemory() int64 {
 	const batchCopies = 3 // the batch, its encoded body, and the copy that gRPC sends
 	size := bandsInFlight*float64(p.bandRows())*p.bandRowBytes() + p.resamplingBytes()
 	size += batchCopies * p.RowBytes() * float64(min(int64(p.BatchRows), p.Window.Cells()))
+	if slices.ContainsFunc(p.Threads, func(t Thread) bool { return t.Layer.Format == layer.FormatTiled }) {
+		size += tileScratch
+	}
 	for _, t := range p.Threads {
-		size += float64(layer.ChunksPerStream * layer.ChunkBytes(t.Layer.StoredType, p.ChunkCells()))
+		size += float64(layer.ChunksPerStream(t.Layer)) * float64(layer.ChunkBytes(t.Layer, p.chunkCells(&t)))
 	}
 	return int64(math.Min(size, math.MaxInt64/2))
 }
@@ -432,7 +446,7 @@ func (p *Plan) PeakMemory() int64 {
 func (p *Plan) Requests(rows Rows) []layer.CellRequest {
 	requests := make([]layer.CellRequest, len(p.Threads))
 	for i, t := range p.Threads {
-		requests[i] = layer.CellRequest{Layer: t.Layer, ChunkCells: p.ChunkCells(), Duplicates: t.Duplicates}
+		requests[i] = layer.CellRequest{Layer: t.Layer, ChunkCells: p.chunkCells(&t), Duplicates: t.Duplicates}
 		requests[i].Window = t.cellsToRead(rows)
 	}
 	return requests

@@ -29,6 +29,8 @@ type listSource struct {
 	cells  []cell
 	size   func() int
 	fail   error // given instead of io.EOF
+	// marked: runs go over cells without a value, as those of tiles do.
+	marked bool
 }
 
 func (s *listSource) Next(context.Context) (*layer.Chunk, error) {
@@ -43,15 +45,15 @@ func (s *listSource) Next(context.Context) (*layer.Chunk, error) {
 	s.cells = s.cells[n:]
 	switch s.stored {
 	case layer.Float64:
-		return chunkOf[float64](part), nil
+		return chunkAs[float64](part, s.marked), nil
 	case layer.Float32:
-		return chunkOf[float32](part), nil
+		return chunkAs[float32](part, s.marked), nil
 	case layer.Int16:
-		return chunkOf[int16](part), nil
+		return chunkAs[int16](part, s.marked), nil
 	case layer.Int32:
-		return chunkOf[int32](part), nil
+		return chunkAs[int32](part, s.marked), nil
 	default:
-		return chunkOf[int64](part), nil
+		return chunkAs[int64](part, s.marked), nil
 	}
 }
 
@@ -60,6 +62,32 @@ func (*listSource) Recycle(c *layer.Chunk) {
 	for i := range c.Runs {
 		c.Runs[i] = layer.Run{Row: math.MaxInt32, Col: math.MaxInt32, Cells: math.MaxInt32}
 	}
+}
+
+// chunkAs makes a chunk of cells, and with marked one run a row of them, with bits
+// and anything at all where there is no value.
+func chunkAs[T layer.Value](cells []cell, marked bool) *layer.Chunk {
+	if !marked {
+		return chunkOf[T](cells)
+	}
+	c, values := &layer.Chunk{}, []T{}
+	for _, v := range cells {
+		last := len(c.Runs) - 1
+		if last < 0 || c.Runs[last].Row != v.row {
+			c.Runs = append(c.Runs, layer.Run{Row: v.row, Col: v.col})
+			last++
+		}
+		run := &c.Runs[last]
+		for ; run.Col+run.Cells < v.col; run.Cells++ {
+			values = append(values, 77)
+		}
+		c.Valid = append(c.Valid, make([]uint64, 1+len(values)/64-len(c.Valid))...)
+		c.Valid[len(values)>>6] |= 1 << (len(values) & 63)
+		values = append(values, T(v.value))
+		run.Cells++
+	}
+	c.Values = values
+	return c
 }
 
 func chunkOf[T layer.Value](cells []cell) *layer.Chunk {
@@ -197,8 +225,9 @@ func requireSame(t *testing.T, got, want *table) {
 
 // generated is a random merge and its cells.
 type generated struct {
-	plan  *Plan
-	cells [][]cell
+	plan   *Plan
+	cells  [][]cell
+	marked bool // of the chunks that are served
 }
 
 var storedTypes = []layer.DataType{layer.Float64, layer.Float32, layer.Int16, layer.Int32, layer.Int64}
@@ -299,7 +328,7 @@ func (g generated) sources(rows Rows, size sizes) []Source {
 				cells = append(cells, c)
 			}
 		}
-		sources[i] = &listSource{stored: request.Layer.StoredType, cells: cells, size: size()}
+		sources[i] = &listSource{stored: request.Layer.StoredType, cells: cells, size: size(), marked: g.marked}
 	}
 	return sources
 }

@@ -67,6 +67,14 @@ func newResampling(p *Plan, i int, source Source) (shuttle, error) {
 		return newResamplingOf[int32](p, i, source)
 	case layer.Int64:
 		return newResamplingOf[int64](p, i, source)
+	case layer.Uint8:
+		return newResamplingOf[uint8](p, i, source)
+	case layer.Int8:
+		return newResamplingOf[int8](p, i, source)
+	case layer.Uint16:
+		return newResamplingOf[uint16](p, i, source)
+	case layer.Uint32:
+		return newResamplingOf[uint32](p, i, source)
 	default:
 		return nil, unknownType(p.Threads[i].Layer.Name, p.Threads[i].Layer.StoredType)
 	}

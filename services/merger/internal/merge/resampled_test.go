@@ -46,6 +46,7 @@ func TestWeaveResamplesTheSameInAnyBands(t *testing.T) {
 		}
 		for _, bandBytes := range []int64{1, 700, 9_000, 1 << 20} {
 			g.plan.Limits.BandBytes = bandBytes
+			g.marked = rng.IntN(2) == 0
 			requireSame(t, g.weave(t, rows, randomSizes(rng.Uint64())), want)
 		}
 		g.plan.Limits.BandBytes = 2_000

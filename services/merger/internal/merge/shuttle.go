@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"math"
+	"math/bits"
 
 	"github.com/rasterloom/rasterloom/fault"
 	"github.com/rasterloom/rasterloom/internal/bitmap"
@@ -99,6 +100,14 @@ func newShuttle(p *Plan, i int, source Source) (shuttle, error) {
 		return newCarrierOf[int32](p, i, source)
 	case layer.Int64:
 		return newCarrierOf[int64](p, i, source)
+	case layer.Uint8: // from here on, of tiles alone
+		return newCarrierOf[uint8](p, i, source)
+	case layer.Int8:
+		return newCarrierOf[int8](p, i, source)
+	case layer.Uint16:
+		return newCarrierOf[uint16](p, i, source)
+	case layer.Uint32:
+		return newCarrierOf[uint32](p, i, source)
 	default:
 		return nil, unknownType(p.Threads[i].Layer.Name, p.Threads[i].Layer.StoredType)
 	}
@@ -210,10 +219,21 @@ func (c *carrier[S, T]) advance(ctx context.Context) error {
 		return err
 	}
 	c.chunk = chunk
+	value := 0
 	for _, run := range chunk.Runs {
-		c.counted.read += int64(run.Cells)
+		c.counted.read += valuesIn(chunk, run, value)
+		value += int(run.Cells)
 	}
 	return nil
+}
+
+// valuesIn is the number of cells with a value in a run of a chunk, whose values
+// begin at value.
+func valuesIn(chunk *layer.Chunk, run layer.Run, value int) int64 {
+	if chunk.Valid == nil {
+		return int64(run.Cells)
+	}
+	return bitmap.OnesBetween(chunk.Valid, value, value+int(run.Cells))
 }
 
 func (c *carrier[S, T]) fill(ctx context.Context, band int, rows Rows) error {
@@ -264,28 +284,55 @@ func (c *carrier[S, T]) scatter(w window[T], rows Rows) error {
 			at := int(row)*c.width + int(start+colShift)
 			first := c.value + int(start-west)
 			n := int(end - start)
-			if twice := bitmap.Next(w.valid, at, at+n, 0); twice < at+n {
-				return c.duplicate(run.Row, int32(start+int64(twice-at)))
+			if marked := c.chunk.Valid; marked != nil {
+				twice := mark(w.valid, at, marked, first, n)
+				if twice < n {
+					return c.duplicate(run.Row, int32(start+int64(twice)))
+				}
+				placed += bitmap.OnesBetween(marked, first, first+n)
+			} else {
+				if twice := bitmap.Next(w.valid, at, at+n, 0); twice < at+n {
+					return c.duplicate(run.Row, int32(start+int64(twice-at)))
+				}
+				bitmap.Set(w.valid, at, n)
+				placed += end - start
 			}
-			bitmap.Set(w.valid, at, n)
 			if c.convert == nil {
+				// Where there is no value, whatever comes stays unseen.
 				copy(w.values[at:at+n], same[first:])
-			} else if i, ok := c.convertAll(w.values[at:at+n], values[first:]); !ok {
+			} else if i, ok := c.convertAll(w.values[at:at+n], values[first:], first); !ok {
 				return c.loss(run.Row, int32(start+int64(i)), values[first+i])
 			}
-			placed += end - start
 		}
 		c.counted.placed += placed
-		c.counted.outside += int64(run.Cells) - placed
+		c.counted.outside += valuesIn(c.chunk, run, c.value) - placed
 		c.value += int(run.Cells)
 		c.at++
 	}
 	return nil
 }
 
-// convertAll fills dst from src, up to the first value that does not fit.
-func (c *carrier[S, T]) convertAll(dst []T, src []S) (i int, ok bool) {
+// mark sets the n bits of dst from at to those of src from first. It stops before
+// a bit that is set in both, and gives its place from at on; n where there is none.
+func mark(dst []uint64, at int, src []uint64, first, n int) int {
+	for done := 0; done < n; done += 64 {
+		k := min(64, n-done)
+		w := bitmap.Load(src, first+done, k)
+		if twice := w & bitmap.Load(dst, at+done, k); twice != 0 {
+			return done + bits.TrailingZeros64(twice)
+		}
+		bitmap.Store(dst, at+done, k, w)
+	}
+	return n
+}
+
+// convertAll fills dst from src, up to the first value that does not fit. src
+// begins at a value of the chunk, and what has no value there stays as it is.
+func (c *carrier[S, T]) convertAll(dst []T, src []S, value int) (i int, ok bool) {
 	for i := range dst {
+		if at := value + i; c.chunk.Valid != nil && c.chunk.Valid[at>>6]>>(at&63)&1 == 0 {
+			continue
+		}
 		if dst[i], ok = c.convert(src[i]); !ok {
 			return i, false
 		}

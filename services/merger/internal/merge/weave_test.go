@@ -30,6 +30,7 @@ func TestWeaveEqualsDefinition(t *testing.T) {
 		want := naive(g.plan, rows, g.cells)
 		for _, bandBytes := range []int64{1, 500, 5_000, 1 << 20} {
 			g.plan.Limits.BandBytes = bandBytes
+			g.marked = rng.IntN(2) == 0
 			requireSame(t, g.weave(t, rows, randomSizes(rng.Uint64())), want)
 		}
 		// Endpoints, one after the other, are the whole.

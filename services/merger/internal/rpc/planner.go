@@ -367,10 +367,6 @@ func checkReadable(l layer.Layer) error {
 	if err := l.CheckReadable(); err != nil {
 		return err
 	}
-	if l.Format == layer.FormatTiled {
-		return fault.New(fault.Precondition, fault.LayerUnreadable, "layer %q is stored as tiles, which cannot be merged yet", l.Name).
-			With("layer", l.Name).With("format", l.Format)
-	}
 	return merge.CheckStored(l)
 }
 
