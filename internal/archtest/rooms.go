@@ -197,7 +197,7 @@ var rooms = []room{
 	{
 		path: "services/*/internal/rpc",
 		may: []string{
-			"gen", "internal/wire", "internal/layer", "internal/migrate", "internal/pgstore", "internal/tile", "grid", "fault", "services/*/internal",
+			"gen", "internal/access", "internal/wire", "internal/layer", "internal/migrate", "internal/pgstore", "internal/tile", "grid", "fault", "services/*/internal",
 			"connectrpc.com/connect", "google.golang.org/protobuf",
 		},
 		std: []string{"database/sql", "net", "os", "log"}, never: arrow,
@@ -220,7 +220,7 @@ var rooms = []room{
 	{
 		path: "services/merger/internal/flight",
 		may: []string{
-			"gen", "internal/wire", "internal/layer", "grid", "fault", "services/merger/internal", "github.com/apache/arrow-go",
+			"gen", "internal/access", "internal/wire", "internal/layer", "grid", "fault", "services/merger/internal", "github.com/apache/arrow-go",
 			"google.golang.org/grpc", "google.golang.org/protobuf", "github.com/prometheus/client_golang/prometheus", "internal/contenthash", "golang.org/x/sync",
 		},
 		std: []string{"database/sql", "net", "os", "log"},
@@ -234,7 +234,7 @@ var rooms = []room{
 	{
 		path: "services/merger",
 		may: []string{
-			"services/merger/internal", "gen", "internal/wire", "internal/boot", "internal/pgstore", "internal/layer", "fault",
+			"services/merger/internal", "gen", "internal/access", "internal/wire", "internal/boot", "internal/pgstore", "internal/layer", "fault",
 			"connectrpc.com/connect", "google.golang.org/grpc", "go.uber.org/zap",
 			// The allocator is handed in, so that tests can count what is left.
 			"github.com/apache/arrow-go/v18/arrow/memory",
@@ -244,7 +244,7 @@ var rooms = []room{
 	{
 		path: "services/*",
 		may: []string{
-			"services/*/internal", "gen", "internal/wire", "internal/boot", "internal/pgstore", "internal/layer", "fault",
+			"services/*/internal", "gen", "internal/access", "internal/wire", "internal/boot", "internal/pgstore", "internal/layer", "fault",
 			"connectrpc.com/connect", "google.golang.org/grpc", "go.uber.org/zap",
 		},
 		why: "a front door constructs and connects; it reaches other services by their contracts",

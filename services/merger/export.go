@@ -27,7 +27,7 @@ func exports(cfg Config, log *zap.Logger, cells cellSource, planner *rpc.Planner
 	}
 	encoder := parquetEncoder{columnar.Parquet{Allocator: allocator}}
 	q := export.NewQueue(export.NewWriter(directory, cells, planner, encoder, budget),
-		export.Limits{Running: cfg.Exports, Waiting: cfg.WaitingExports}, log.Named("export"))
+		export.Limits{Running: cfg.Exports, Waiting: cfg.WaitingExports, Each: cfg.ExportsEach}, log.Named("export"))
 	return q, q.Drain, func() { q.Close(); directory.Close() }, nil
 }
 

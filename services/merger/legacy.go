@@ -3,6 +3,7 @@ package merger
 import (
 	"context"
 
+	"github.com/rasterloom/rasterloom/internal/access"
 	"github.com/rasterloom/rasterloom/internal/layer"
 	"github.com/rasterloom/rasterloom/internal/pgstore"
 	"github.com/rasterloom/rasterloom/services/merger/internal/merge"
@@ -21,7 +22,7 @@ func (c cellSource) Join(ctx context.Context, request layer.JoinRequest) (merge.
 // memory of one stream more than the join, which has one row in hand.
 func comparison(reader *pgstore.CellReader, budget *merge.Budget) func(context.Context, *merge.Plan) (merge.Comparison, error) {
 	return func(ctx context.Context, plan *merge.Plan) (merge.Comparison, error) {
-		release, err := budget.Lease(ctx, plan.PeakMemory())
+		release, err := budget.Lease(ctx, access.From(ctx).Name, plan.PeakMemory())
 		if err != nil {
 			return merge.Comparison{}, err
 		}

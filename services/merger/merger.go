@@ -26,11 +26,12 @@ import (
 
 // Config is what the merger can be told. Zero values mean the defaults.
 type Config struct {
-	DatabaseURL string      `help:"PostgreSQL that holds the cells." env:"DATABASE_URL" placeholder:"URL"`
-	SchemaURL   string      `help:"Where the schema service is, which knows the layers." env:"RASTERLOOM_SCHEMA_URL" default:"http://127.0.0.1:7420" placeholder:"URL"`
-	AlignerURL  string      `help:"Where the aligner service is, which relates grids." env:"RASTERLOOM_ALIGNER_URL" default:"http://127.0.0.1:7410" placeholder:"URL"`
-	FlightURI   string      `help:"Flight address that clients are told to read tables from. Default: the address this process listens on." env:"RASTERLOOM_FLIGHT_URI" placeholder:"URI"`
-	TicketKey   boot.Secret `help:"Secret that signs tickets, the same for all mergers of a deployment. Default: a random one, good for this process." env:"RASTERLOOM_TICKET_KEY" placeholder:"SECRET"`
+	DatabaseURL   string      `help:"PostgreSQL that holds the cells." env:"DATABASE_URL" placeholder:"URL"`
+	SchemaURL     string      `help:"Where the schema service is, which knows the layers." env:"RASTERLOOM_SCHEMA_URL" default:"http://127.0.0.1:7420" placeholder:"URL"`
+	AlignerURL    string      `help:"Where the aligner service is, which relates grids." env:"RASTERLOOM_ALIGNER_URL" default:"http://127.0.0.1:7410" placeholder:"URL"`
+	FlightURI     string      `help:"Flight address that clients are told to read tables from. Default: the address this process listens on." env:"RASTERLOOM_FLIGHT_URI" placeholder:"URI"`
+	TicketKey     boot.Secret `help:"Secrets that sign tickets, the same for all mergers of a deployment, with blanks between them: the first one signs, and what any of them signed is good. Default: a random one, good for this process." env:"RASTERLOOM_TICKET_KEY" placeholder:"SECRET"`
+	TicketKeyFile string      `help:"File with these secrets, a line each; read again when it changes." type:"path" env:"RASTERLOOM_TICKET_KEY_FILE" placeholder:"FILE"`
 
 	MaxLayers      int   `help:"Largest number of layers of a merge." env:"RASTERLOOM_MAX_LAYERS" default:"256"`
 	MaxCells       int64 `help:"Largest number of cells of a merge's window." env:"RASTERLOOM_MAX_CELLS" default:"68719476736"`
@@ -47,6 +48,7 @@ type Config struct {
 	ExportDir      string `help:"Directory that exports are written to. Default: none, and exports are refused." env:"RASTERLOOM_EXPORT_DIR" placeholder:"DIR"`
 	Exports        int    `help:"Exports that run at the same time." env:"RASTERLOOM_EXPORTS" default:"2"`
 	WaitingExports int    `help:"Exports that may wait for others to end." env:"RASTERLOOM_WAITING_EXPORTS" default:"64"`
+	ExportsEach    int    `help:"Exports of one principal that may run or wait." env:"RASTERLOOM_EXPORTS_EACH" default:"16"`
 }
 
 // New builds the service. Neither the database nor the other services have to
@@ -69,6 +71,11 @@ func build(ctx context.Context, cfg Config, deps boot.Deps, allocator memory.All
 	if planner.UseLegacy = cfg.UseLegacyMerge; planner.UseLegacy {
 		deps.Log.Warn(merge.LegacyWarning)
 	}
+	keys, err := ticketKeys(cfg, deps.Log)
+	if err != nil {
+		store.Close()
+		return nil, err
+	}
 	uri := cfg.FlightURI
 	if uri == "" {
 		uri = deps.FlightURI
@@ -84,7 +91,7 @@ func build(ctx context.Context, cfg Config, deps boot.Deps, allocator memory.All
 	exportPath, exportHandler := mergerv1connect.NewExportServiceHandler(rpc.NewExportHandler(planner, queue), wire.Options()...)
 
 	streams := flight.NewServer(planner, cells, flight.Options{
-		TicketKey: string(cfg.TicketKey), Budget: budget, Stall: cfg.StallLimit, Allocator: allocator, Metrics: deps.Metrics,
+		TicketKeys: keys, Budget: budget, Stall: cfg.StallLimit, Allocator: allocator, Metrics: deps.Metrics,
 	})
 	return &boot.Service{
 		Name:     mergerv1connect.MergerServiceName,

@@ -150,6 +150,13 @@ func (l *processLog) Text() string {
 	return l.lines[l.at-1]
 }
 
+// whole gives all that was said so far.
+func (l *processLog) whole() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return strings.Join(l.lines, "\n")
+}
+
 // start runs a process until the test ends, and fails the test when it does
 // not end well. It gives the log of the process, line by line.
 func start(t *testing.T, binary string, args ...string) *processLog {

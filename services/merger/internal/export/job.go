@@ -52,7 +52,18 @@ type Order struct {
 	Plan *merge.Plan
 	// RequestID is the call that asked, for the log.
 	RequestID string
+	// Owner is who asked: nobody else learns of the export.
+	Owner string
 }
+
+// Who is somebody who asks for exports.
+type Who struct {
+	Name string
+	// All is true for who sees the exports of everybody.
+	All bool
+}
+
+func (w Who) sees(j Job) bool { return w.All || w.Name == j.Order.Owner }
 
 // Progress is how much of a job is done.
 type Progress struct {

@@ -41,6 +41,9 @@ type Limits struct {
 	Running int
 	// Waiting is how many more may wait. Default 64.
 	Waiting int
+	// Each is how many of them may be of one owner, running or waiting. Default:
+	// no limit but the others.
+	Each int
 }
 
 // remembered is how many jobs that are over can still be asked for.
@@ -59,12 +62,15 @@ type Queue struct {
 	// jobs are all that are known, the oldest first; waiting those in line.
 	jobs     []*entry
 	byID     map[string]*entry
-	byKey    map[string]*entry
+	byKey    map[ownKey]*entry
 	waiting  []*entry
 	running  int
 	draining bool
 	work     sync.WaitGroup
 }
+
+// ownKey is an idempotency key: each owner has keys of its own.
+type ownKey struct{ owner, key string }
 
 // entry is a job with what makes it move. Its fields belong to the queue's lock.
 type entry struct {
@@ -88,22 +94,22 @@ func NewQueue(r Runner, l Limits, log *zap.Logger) *Queue {
 	}
 	return &Queue{
 		runner: r, limits: l, log: log, now: time.Now,
-		byID: map[string]*entry{}, byKey: map[string]*entry{},
+		byID: map[string]*entry{}, byKey: map[ownKey]*entry{},
 	}
 }
 
-// Find gives the job that was started with a key; false when there is none, or
+// Find gives the job that somebody started with a key; false when there is none, or
 // the key is empty. Errors: Exists EXPORT_EXISTS when the key was used for
 // something else.
-func (q *Queue) Find(_ context.Context, key, fingerprint string) (Job, bool, error) {
+func (q *Queue) Find(_ context.Context, who Who, key, fingerprint string) (Job, bool, error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return q.find(key, fingerprint)
+	return q.find(ownKey{who.Name, key}, fingerprint)
 }
 
-func (q *Queue) find(key, fingerprint string) (Job, bool, error) {
+func (q *Queue) find(key ownKey, fingerprint string) (Job, bool, error) {
 	e, ok := q.byKey[key]
-	if key == "" || !ok {
+	if key.key == "" || !ok {
 		return Job{}, false, nil
 	}
 	if e.job.Order.Fingerprint != fingerprint {
@@ -123,17 +129,27 @@ func (q *Queue) Start(_ context.Context, o Order) (Job, error) {
 	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if job, found, err := q.find(o.Key, o.Fingerprint); found || err != nil {
+	if job, found, err := q.find(ownKey{o.Owner, o.Key}, o.Fingerprint); found || err != nil {
 		return job, err
 	}
 	if q.draining {
 		return Job{}, draining()
 	}
+	own := 0
 	for _, e := range q.jobs {
-		if !e.job.Over() && e.job.Order.Name == o.Name {
-			return Job{}, fault.New(fault.Exists, fault.ExportExists, "export %s writes %q already", e.job.ID, o.Name).
-				With("name", o.Name).With("id", e.job.ID)
+		if e.job.Over() {
+			continue
 		}
+		if e.job.Order.Name == o.Name {
+			return Job{}, beingWritten(e.job, o)
+		}
+		if e.job.Order.Owner == o.Owner {
+			own++
+		}
+	}
+	if q.limits.Each > 0 && own >= q.limits.Each {
+		return Job{}, fault.New(fault.Limit, fault.QuotaExceeded, "%d exports of yours run or wait already, and the limit is %d: wait until one has ended", own, q.limits.Each).
+			With("quota", "exports").With("value", own).With("limit", q.limits.Each)
 	}
 	if err := q.runner.Check(o); err != nil {
 		return Job{}, err
@@ -150,11 +166,20 @@ func (q *Queue) Start(_ context.Context, o Order) (Job, error) {
 	q.jobs = append(q.jobs, e)
 	q.byID[e.job.ID] = e
 	if o.Key != "" {
-		q.byKey[o.Key] = e
+		q.byKey[ownKey{o.Owner, o.Key}] = e
 	}
 	q.waiting = append(q.waiting, e)
 	q.dispatch()
 	return e.job, nil
+}
+
+// beingWritten refuses a name that a running export has; whose it is, its owner
+// alone learns.
+func beingWritten(j Job, o Order) error {
+	if j.Order.Owner != o.Owner {
+		return fault.New(fault.Exists, fault.ExportExists, "another export writes %q already", o.Name).With("name", o.Name)
+	}
+	return fault.New(fault.Exists, fault.ExportExists, "export %s writes %q already", j.ID, o.Name).With("name", o.Name).With("id", j.ID)
 }
 
 func draining() *fault.Error {
@@ -175,7 +200,7 @@ func (q *Queue) forget() {
 		}
 		over--
 		delete(q.byID, e.job.ID)
-		delete(q.byKey, e.job.Order.Key)
+		delete(q.byKey, ownKey{e.job.Order.Owner, e.job.Order.Key})
 		return true
 	})
 }
@@ -272,20 +297,21 @@ func (t *teller) set(change func(*Job)) {
 	t.queue.change(t.entry, job)
 }
 
-// Get gives a job. Errors: NotFound EXPORT_NOT_FOUND.
-func (q *Queue) Get(_ context.Context, id string) (Job, error) {
+// Get gives a job. Errors: NotFound EXPORT_NOT_FOUND, also for one of somebody
+// else.
+func (q *Queue) Get(_ context.Context, who Who, id string) (Job, error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	e, err := q.get(id)
+	e, err := q.get(who, id)
 	if err != nil {
 		return Job{}, err
 	}
 	return e.job, nil
 }
 
-func (q *Queue) get(id string) (*entry, error) {
+func (q *Queue) get(who Who, id string) (*entry, error) {
 	e, ok := q.byID[id]
-	if !ok {
+	if !ok || !who.sees(e.job) {
 		return nil, fault.New(fault.NotFound, fault.ExportNotFound,
 			"there is no export %s: the server knows those since its start, and of those that are over the last %d", id, remembered).
 			With("id", id)
@@ -293,8 +319,8 @@ func (q *Queue) get(id string) (*entry, error) {
 	return e, nil
 }
 
-// List gives the newest jobs first.
-func (q *Queue) List(_ context.Context, limit int) ([]Job, error) {
+// List gives the jobs that somebody may see, the newest first.
+func (q *Queue) List(_ context.Context, who Who, limit int) ([]Job, error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	var jobs []Job
@@ -302,7 +328,9 @@ func (q *Queue) List(_ context.Context, limit int) ([]Job, error) {
 		if len(jobs) == limit {
 			break
 		}
-		jobs = append(jobs, e.job)
+		if who.sees(e.job) {
+			jobs = append(jobs, e.job)
+		}
 	}
 	return jobs, nil
 }
@@ -310,10 +338,10 @@ func (q *Queue) List(_ context.Context, limit int) ([]Job, error) {
 // Watch calls see with the job as it is, then when it changed, but not more
 // often than every pause, and at last when it is over. An error of see ends it.
 // Errors: NotFound EXPORT_NOT_FOUND; those of ctx.
-func (q *Queue) Watch(ctx context.Context, id string, pause time.Duration, see func(Job) error) error {
+func (q *Queue) Watch(ctx context.Context, who Who, id string, pause time.Duration, see func(Job) error) error {
 	for {
 		q.mu.Lock()
-		e, err := q.get(id)
+		e, err := q.get(who, id)
 		if err != nil {
 			q.mu.Unlock()
 			return err
@@ -339,9 +367,9 @@ func (q *Queue) Watch(ctx context.Context, id string, pause time.Duration, see f
 
 // Cancel ends a job, and gives it once it has ended. A cancelled one stays as it
 // is. Errors: NotFound EXPORT_NOT_FOUND, Precondition EXPORT_STATE.
-func (q *Queue) Cancel(ctx context.Context, id string) (Job, error) {
+func (q *Queue) Cancel(ctx context.Context, who Who, id string) (Job, error) {
 	q.mu.Lock()
-	e, err := q.get(id)
+	e, err := q.get(who, id)
 	if err == nil {
 		err = e.job.checkCancel()
 	}
@@ -405,7 +433,7 @@ func (q *Queue) report(j Job) {
 		layers = append(layers, t.Layer.Name)
 	}
 	fields := []zap.Field{
-		zap.String("id", j.ID), zap.String("name", j.Order.Name), zap.Stringer("state", j.State), zap.String("request_id", j.Order.RequestID),
+		zap.String("id", j.ID), zap.String("name", j.Order.Name), zap.Stringer("state", j.State), zap.String("request_id", j.Order.RequestID), zap.String("principal", j.Order.Owner),
 		zap.Strings("layers", layers), zap.Int64("rows", j.Progress.Rows), zap.Int64("bytes", j.Progress.Bytes),
 		zap.Int("parts", j.Progress.Parts), zap.Duration("waited", started(j).Sub(j.Created)), zap.Duration("duration", j.Ended.Sub(started(j))),
 	}

@@ -111,7 +111,7 @@ func (q *Queue) state(t *testing.T, id string, state State, phase Phase) Job {
 	found := errors.New("found")
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
-	err := q.Watch(ctx, id, 0, func(j Job) error {
+	err := q.Watch(ctx, Who{}, id, 0, func(j Job) error {
 		last = j
 		if j.State == state && j.Phase == phase {
 			return found
@@ -162,7 +162,7 @@ func TestQueueIsBounded(t *testing.T) {
 	if fmt.Sprint(order) != "[n0 n1 n2 n3 n4]" {
 		t.Errorf("ran %v", order)
 	}
-	list, err := q.List(t.Context(), 2)
+	list, err := q.List(t.Context(), Who{}, 2)
 	if err != nil || len(list) != 2 || list[0].ID != ids[4] || list[1].ID != ids[3] {
 		t.Errorf("listed %v, %v", list, err)
 	}
@@ -201,7 +201,7 @@ func TestEnds(t *testing.T) {
 		if len(lines) != 1 || lines[0].Level != test.level || lines[0].ContextMap()["request_id"] != "r1" || lines[0].ContextMap()["id"] != job.ID {
 			t.Errorf("%v: log %v", test.end, lines)
 		}
-		_, err := q.Cancel(t.Context(), job.ID)
+		_, err := q.Cancel(t.Context(), Who{}, job.ID)
 		requireFault(t, err, fault.Precondition, fault.ExportState)
 	}
 }
@@ -210,20 +210,20 @@ func TestCancel(t *testing.T) {
 	q, runner, _ := newQueue(t, Limits{Running: 1})
 	running, waiting := q.must(t, Order{Name: "a"}), q.must(t, Order{Name: "b"})
 	r := <-runner.runs
-	got, err := q.Cancel(t.Context(), waiting.ID)
+	got, err := q.Cancel(t.Context(), Who{}, waiting.ID)
 	if err != nil || got.State != Cancelled || !got.Started.IsZero() {
 		t.Errorf("waiting: %v, %v", got, err)
 	}
-	if got, err = q.Cancel(t.Context(), running.ID); err != nil || got.State != Cancelled {
+	if got, err = q.Cancel(t.Context(), Who{}, running.ID); err != nil || got.State != Cancelled {
 		t.Errorf("running: %v, %v", got, err)
 	}
 	if r.ctx.Err() == nil {
 		t.Error("the run goes on")
 	}
-	if got, err = q.Cancel(t.Context(), running.ID); err != nil || got.State != Cancelled {
+	if got, err = q.Cancel(t.Context(), Who{}, running.ID); err != nil || got.State != Cancelled {
 		t.Errorf("again: %v, %v", got, err)
 	}
-	_, err = q.Cancel(t.Context(), "nobody")
+	_, err = q.Cancel(t.Context(), Who{}, "nobody")
 	requireFault(t, err, fault.NotFound, fault.ExportNotFound)
 
 	// Once it is being published there is no way back.
@@ -232,7 +232,7 @@ func TestCancel(t *testing.T) {
 	if err := r.tell.Publishing(); err != nil {
 		t.Fatal(err)
 	}
-	_, err = q.Cancel(t.Context(), last.ID)
+	_, err = q.Cancel(t.Context(), Who{}, last.ID)
 	requireFault(t, err, fault.Precondition, fault.ExportState)
 	r.end <- nil
 	q.state(t, last.ID, Succeeded, Idle)
@@ -262,9 +262,9 @@ func TestCancelRacesPublication(t *testing.T) {
 			case <-r.ctx.Done():
 			}
 		})
-		sides.Go(func() { _, err = q.Cancel(t.Context(), job.ID) })
+		sides.Go(func() { _, err = q.Cancel(t.Context(), Who{}, job.ID) })
 		sides.Wait()
-		got, getErr := q.Get(t.Context(), job.ID)
+		got, getErr := q.Get(t.Context(), Who{}, job.ID)
 		if getErr != nil {
 			t.Fatal(getErr)
 		}
@@ -293,7 +293,7 @@ func TestKeysAndNames(t *testing.T) {
 			t.Errorf("fields %v", f.Fields)
 		}
 	}
-	if _, found, err := q.Find(t.Context(), "", ""); found || err != nil {
+	if _, found, err := q.Find(t.Context(), Who{}, "", ""); found || err != nil {
 		t.Error("no key is a key")
 	}
 	(<-runner.runs).end <- nil
@@ -330,7 +330,7 @@ func TestWatchKeepsItsPace(t *testing.T) {
 	done := make(chan error)
 	first := make(chan struct{})
 	go func() {
-		done <- q.Watch(t.Context(), job.ID, time.Hour, func(j Job) error {
+		done <- q.Watch(t.Context(), Who{}, job.ID, time.Hour, func(j Job) error {
 			if seen = append(seen, j); len(seen) == 1 {
 				close(first)
 			}
@@ -361,12 +361,64 @@ func TestForgetting(t *testing.T) {
 		(<-runner.runs).end <- nil
 		q.state(t, job.ID, Succeeded, Idle)
 	}
-	_, err := q.Get(t.Context(), ids[0])
+	_, err := q.Get(t.Context(), Who{}, ids[0])
 	requireFault(t, err, fault.NotFound, fault.ExportNotFound)
-	if _, found, _ := q.Find(t.Context(), "0", ""); found {
+	if _, found, _ := q.Find(t.Context(), Who{}, "0", ""); found {
 		t.Error("the key of a forgotten job is known")
 	}
-	if _, err := q.Get(t.Context(), ids[len(ids)-1]); err != nil || len(q.byID) > remembered+1 || len(q.byKey) > remembered+1 {
+	if _, err := q.Get(t.Context(), Who{}, ids[len(ids)-1]); err != nil || len(q.byID) > remembered+1 || len(q.byKey) > remembered+1 {
 		t.Errorf("%v; %d are known", err, len(q.byID))
+	}
+}
+
+// What is somebody else's is as if it were not there, but for an operator.
+func TestExportsAreOfTheirOwner(t *testing.T) {
+	q, _, _ := newQueue(t, Limits{Running: 1, Each: 2})
+	alice, bob, operator := Who{Name: "alice"}, Who{Name: "bob"}, Who{Name: "olga", All: true}
+	start := func(name, owner string) (Job, error) {
+		return q.Start(t.Context(), Order{Name: name, Key: "key-" + name, Owner: owner, Plan: plan(t, 3, 4)})
+	}
+	first, err := start("a", "alice")
+	if err != nil {
+		t.Fatal(err)
+	}
+	unknown := func(what string, err error) {
+		t.Helper()
+		if f := fault.From(err); f == nil || f.Reason != fault.ExportNotFound || f.Kind != fault.NotFound {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	_, err = q.Get(t.Context(), bob, first.ID)
+	unknown("get", err)
+	_, err = q.Cancel(t.Context(), bob, first.ID)
+	unknown("cancel", err)
+	unknown("watch", q.Watch(t.Context(), bob, first.ID, 0, func(Job) error { return nil }))
+	if jobs, _ := q.List(t.Context(), bob, 10); len(jobs) != 0 {
+		t.Errorf("bob sees %v", jobs)
+	}
+	if _, found, err := q.Find(t.Context(), bob, "key-a", "other"); found || err != nil {
+		t.Errorf("bob's key is alice's: %v, %v", found, err)
+	}
+	_, err = start("a", "bob")
+	if f := fault.From(err); f == nil || f.Reason != fault.ExportExists || f.Fields["id"] != "" {
+		t.Errorf("bob writes to the same name: %v", err)
+	}
+	for _, who := range []Who{alice, operator} {
+		if got, err := q.Get(t.Context(), who, first.ID); err != nil || got.ID != first.ID {
+			t.Errorf("%s: %v", who.Name, err)
+		}
+		if jobs, _ := q.List(t.Context(), who, 10); len(jobs) != 1 {
+			t.Errorf("%s sees %v", who.Name, jobs)
+		}
+	}
+	if _, err := start("b", "alice"); err != nil {
+		t.Fatal(err)
+	}
+	_, err = start("c", "alice")
+	if f := fault.From(err); f == nil || f.Reason != fault.QuotaExceeded || f.Fields["limit"] != "2" {
+		t.Errorf("a third one: %v", err)
+	}
+	if _, err := start("c", "bob"); err != nil {
+		t.Errorf("bob pays for alice: %v", err)
 	}
 }

@@ -151,7 +151,7 @@ func (w *Writer) tryAcquire(ctx context.Context, o Order, rows merge.Rows) ([]me
 	if err := w.generations.CheckGenerations(ctx, o.Plan); err != nil {
 		return nil, nil, err
 	}
-	release, err := w.budget.Lease(ctx, w.memory(o))
+	release, err := w.budget.Lease(ctx, o.Owner, w.memory(o))
 	if err != nil {
 		return nil, nil, err
 	}

@@ -10,6 +10,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/rasterloom/rasterloom/fault"
+	"github.com/rasterloom/rasterloom/internal/access"
 )
 
 // cancelWait is how long a cancel waits for the streams that it stops.
@@ -89,7 +90,7 @@ func (s *Server) cancelFlightInfo(ctx context.Context, body []byte) (proto.Messa
 	}
 	var keys []endpointKey
 	for _, e := range request.GetInfo().GetEndpoint() {
-		t, err := s.signer.open(e.GetTicket().GetTicket())
+		t, err := s.signer.open(e.GetTicket().GetTicket(), access.From(ctx).Name)
 		if f := fault.From(err); f != nil && f.Reason == fault.TicketExpired {
 			continue
 		}
@@ -115,12 +116,12 @@ func (s *Server) cancelFlightInfo(ctx context.Context, body []byte) (proto.Messa
 }
 
 // renewFlightEndpoint signs the ticket of an endpoint again.
-func (s *Server) renewFlightEndpoint(_ context.Context, body []byte) (proto.Message, error) {
+func (s *Server) renewFlightEndpoint(ctx context.Context, body []byte) (proto.Message, error) {
 	var request arrowflight.RenewFlightEndpointRequest
 	if err := readBody(body, &request); err != nil {
 		return nil, err
 	}
-	t, err := s.signer.open(request.GetEndpoint().GetTicket().GetTicket())
+	t, err := s.signer.open(request.GetEndpoint().GetTicket().GetTicket(), access.From(ctx).Name)
 	if err != nil {
 		return nil, err
 	}

@@ -9,6 +9,7 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/rasterloom/rasterloom/fault"
+	"github.com/rasterloom/rasterloom/internal/access"
 	"github.com/rasterloom/rasterloom/services/merger/internal/columnar"
 	"github.com/rasterloom/rasterloom/services/merger/internal/merge"
 )
@@ -18,7 +19,7 @@ import (
 // ends the stream with a status, and a stream that was not ended by an error
 // ends with a trailer.
 func (s *Server) DoGet(raw *arrowflight.Ticket, stream arrowflight.FlightService_DoGetServer) error {
-	t, err := s.signer.open(raw.GetTicket())
+	t, err := s.signer.open(raw.GetTicket(), access.From(stream.Context()).Name)
 	if err != nil {
 		return err
 	}
@@ -49,7 +50,7 @@ func (s *Server) stream(ctx context.Context, t ticket, stream grpc.ServerStream,
 	if err := t.check(plan, canonical); err != nil {
 		return err
 	}
-	release, err := s.opts.Budget.Lease(ctx, plan.PeakMemory())
+	release, err := s.opts.Budget.Lease(ctx, t.Principal, plan.PeakMemory())
 	if err != nil {
 		return err
 	}

@@ -17,6 +17,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/rasterloom/rasterloom/fault"
+	"github.com/rasterloom/rasterloom/internal/access"
 	"github.com/rasterloom/rasterloom/internal/layer"
 	"github.com/rasterloom/rasterloom/services/merger/internal/columnar"
 	"github.com/rasterloom/rasterloom/services/merger/internal/merge"
@@ -47,9 +48,10 @@ type Cells interface {
 
 // Options say how a server works.
 type Options struct {
-	// TicketKey is the secret that signs tickets, shared by all mergers of a
-	// deployment. Empty: a random one, which ends with the process.
-	TicketKey string
+	// TicketKeys gives the secrets that sign tickets, shared by all mergers of a
+	// deployment: the first signs, and what any of them signed is good. Nil: a
+	// random one, which ends with the process.
+	TicketKeys func() []string
 	// Budget is the memory that streams share among themselves, and with
 	// whatever else merges. Default: 512 MiB for streams alone.
 	Budget *merge.Budget
@@ -88,7 +90,7 @@ func NewServer(planner Planner, cells Cells, opts Options) *Server {
 		opts.Stall = time.Minute
 	}
 	return &Server{
-		planner: planner, cells: cells, signer: newSigner(opts.TicketKey), opts: opts,
+		planner: planner, cells: cells, signer: newSigner(opts.TicketKeys), opts: opts,
 		running: newRunningStreams(time.Now), metrics: newMetrics(opts.Metrics),
 	}
 }
@@ -104,7 +106,7 @@ func (s *Server) GetFlightInfo(ctx context.Context, descriptor *arrowflight.Flig
 	if err != nil {
 		return nil, err
 	}
-	return s.info(plan, canonical, descriptor)
+	return s.info(ctx, plan, canonical, descriptor)
 }
 
 // PollFlightInfo is GetFlightInfo for clients that expect planning to take long.
@@ -147,7 +149,7 @@ func (s *Server) ListFlights(criteria *arrowflight.Criteria, stream arrowflight.
 		if err != nil {
 			return err
 		}
-		info, err := s.info(plan, canonical, &arrowflight.FlightDescriptor{Type: arrowflight.DescriptorPATH, Path: []string{l.Name}})
+		info, err := s.info(ctx, plan, canonical, &arrowflight.FlightDescriptor{Type: arrowflight.DescriptorPATH, Path: []string{l.Name}})
 		if err != nil {
 			return err
 		}
@@ -166,7 +168,7 @@ func (s *Server) plan(ctx context.Context, d *arrowflight.FlightDescriptor) (*me
 	}
 }
 
-func (s *Server) info(plan *merge.Plan, canonical []byte, descriptor *arrowflight.FlightDescriptor) (*arrowflight.FlightInfo, error) {
+func (s *Server) info(ctx context.Context, plan *merge.Plan, canonical []byte, descriptor *arrowflight.FlightDescriptor) (*arrowflight.FlightInfo, error) {
 	schema, err := columnar.EncodeSchema(plan)
 	if err != nil {
 		return nil, err
@@ -182,7 +184,7 @@ func (s *Server) info(plan *merge.Plan, canonical []byte, descriptor *arrowfligh
 		return nil, fmt.Errorf("write the metadata of a flight: %w", err)
 	}
 	expires := s.signer.now().Add(ticketLife)
-	t := ticket{Flight: rand.Text(), Spec: canonical, Expires: expires.Unix()}
+	t := ticket{Flight: rand.Text(), Principal: access.From(ctx).Name, Spec: canonical, Expires: expires.Unix()}
 	for _, thread := range plan.Threads {
 		t.Layers = append(t.Layers, ticketLayer{thread.Layer.Name, thread.Layer.Generation})
 	}

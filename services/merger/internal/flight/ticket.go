@@ -14,7 +14,7 @@ import (
 )
 
 const (
-	ticketVersion = 1
+	ticketVersion = 2
 	// ticketLife is how long a ticket is good for.
 	ticketLife = 15 * time.Minute
 	// maxTicketBytes is far above what 256 layers need.
@@ -29,6 +29,8 @@ type ticket struct {
 	// Flight names the answer that the ticket came with; all its endpoints have
 	// the same.
 	Flight string `json:"flight"`
+	// Principal is who asked; nobody else may read by it.
+	Principal string `json:"principal"`
 	// Spec is the canonical request.
 	Spec []byte `json:"spec"`
 	// Start and Stop are the rows of the reference lattice.
@@ -50,24 +52,43 @@ type ticketLayer struct {
 // signer makes tickets and knows its own: a ticket is HMAC-SHA256 over a JSON
 // text, followed by the text.
 type signer struct {
-	key   []byte
-	keyID string
-	now   func() time.Time
+	keys func() []signingKey // never empty; the first signs
+	now  func() time.Time
 }
 
-// newSigner takes a secret that all mergers of a deployment share. Without one
-// it makes its own, and its tickets end with the process.
-func newSigner(secret string) *signer {
-	if secret == "" {
-		secret = rand.Text() + rand.Text()
-	}
-	key := sha256.Sum256([]byte("rasterloom flight ticket\n" + secret))
-	id := sha256.Sum256(key[:])
-	return &signer{key: key[:], keyID: hex.EncodeToString(id[:4]), now: time.Now}
+type signingKey struct {
+	secret [sha256.Size]byte
+	id     string
+}
+
+func newKey(secret string) signingKey {
+	k := signingKey{secret: sha256.Sum256([]byte("rasterloom flight ticket\n" + secret))}
+	id := sha256.Sum256(k.secret[:])
+	k.id = hex.EncodeToString(id[:4])
+	return k
+}
+
+// newSigner takes the secrets that all mergers of a deployment share. Without
+// any it makes its own, and its tickets end with the process.
+func newSigner(secrets func() []string) *signer {
+	own := newKey(rand.Text() + rand.Text())
+	return &signer{now: time.Now, keys: func() []signingKey {
+		var keys []signingKey
+		if secrets != nil {
+			for _, s := range secrets() {
+				keys = append(keys, newKey(s))
+			}
+		}
+		if len(keys) == 0 {
+			keys = append(keys, own)
+		}
+		return keys
+	}}
 }
 
 func (s *signer) sign(t ticket) ([]byte, error) {
-	t.Version, t.Key = ticketVersion, s.keyID
+	key := s.keys()[0]
+	t.Version, t.Key = ticketVersion, key.id
 	text, err := json.Marshal(t)
 	if err != nil {
 		return nil, fmt.Errorf("write a ticket: %w", err)
@@ -76,25 +97,22 @@ func (s *signer) sign(t ticket) ([]byte, error) {
 		return nil, fault.New(fault.Limit, fault.LimitExceeded, "the ticket of this merge takes %d bytes, and the limit is %d", len(text), maxTicketBytes).
 			With("bytes", len(text)).With("limit", maxTicketBytes)
 	}
-	return append(s.mac(text), text...), nil
+	return append(key.mac(text), text...), nil
 }
 
-// open checks a ticket and reads it. Everything but an expired one of our own
-// gets the same answer, so that nothing can be learnt by trying. Errors:
-// Invalid TICKET_INVALID, NotFound TICKET_EXPIRED.
-func (s *signer) open(raw []byte) (ticket, error) {
-	invalid := fault.New(fault.Invalid, fault.TicketInvalid, "the ticket is not one of this deployment: ask for the flight again").
-		With("field", "ticket")
-	if len(raw) <= sha256.Size || len(raw) > maxTicketBytes {
-		return ticket{}, invalid
+// open checks a ticket that somebody shows, and reads it. Everything but one of
+// our own gets the same answer, so that nothing can be learnt by trying. Errors:
+// Invalid TICKET_INVALID, Denied PERMISSION_DENIED (somebody else's), NotFound
+// TICKET_EXPIRED.
+func (s *signer) open(raw []byte, principal string) (ticket, error) {
+	t, ok := s.read(raw)
+	if !ok {
+		return ticket{}, fault.New(fault.Invalid, fault.TicketInvalid, "the ticket is not one of this deployment: ask for the flight again").
+			With("field", "ticket")
 	}
-	mac, text := raw[:sha256.Size], raw[sha256.Size:]
-	if !hmac.Equal(mac, s.mac(text)) {
-		return ticket{}, invalid
-	}
-	var t ticket
-	if err := json.Unmarshal(text, &t); err != nil || t.Version != ticketVersion || t.Key != s.keyID {
-		return ticket{}, invalid
+	if t.Principal != principal {
+		return ticket{}, fault.New(fault.Denied, fault.PermissionDenied, "the ticket is somebody else's: ask for the flight yourself").
+			With("field", "ticket")
 	}
 	if expires := time.Unix(t.Expires, 0); s.now().After(expires) {
 		return ticket{}, fault.New(fault.NotFound, fault.TicketExpired, "the ticket expired at %s: ask for the flight again",
@@ -103,8 +121,23 @@ func (s *signer) open(raw []byte) (ticket, error) {
 	return t, nil
 }
 
-func (s *signer) mac(text []byte) []byte {
-	h := hmac.New(sha256.New, s.key)
+// read gives what a ticket says, if one of the keys signed it.
+func (s *signer) read(raw []byte) (t ticket, ok bool) {
+	if len(raw) <= sha256.Size || len(raw) > maxTicketBytes {
+		return ticket{}, false
+	}
+	mac, text := raw[:sha256.Size], raw[sha256.Size:]
+	for _, key := range s.keys() {
+		if hmac.Equal(mac, key.mac(text)) {
+			err := json.Unmarshal(text, &t)
+			return t, err == nil && t.Version == ticketVersion && t.Key == key.id
+		}
+	}
+	return ticket{}, false
+}
+
+func (k signingKey) mac(text []byte) []byte {
+	h := hmac.New(sha256.New, k.secret[:])
 	h.Write(text)
 	return h.Sum(nil)
 }

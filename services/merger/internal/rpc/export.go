@@ -13,6 +13,7 @@ import (
 	"github.com/rasterloom/rasterloom/fault"
 	mergerv1 "github.com/rasterloom/rasterloom/gen/rasterloom/merger/v1"
 	"github.com/rasterloom/rasterloom/gen/rasterloom/merger/v1/mergerv1connect"
+	"github.com/rasterloom/rasterloom/internal/access"
 	"github.com/rasterloom/rasterloom/internal/wire"
 	"github.com/rasterloom/rasterloom/services/merger/internal/export"
 )
@@ -20,18 +21,18 @@ import (
 // watchPause is the least time between two answers of WatchExport.
 const watchPause = 200 * time.Millisecond
 
-// Exports keeps the jobs of exports.
+// Exports keeps the jobs of exports, each for who started it.
 type Exports interface {
 	// Find gives the job that was started with a key, if any.
-	Find(ctx context.Context, key, fingerprint string) (export.Job, bool, error)
+	Find(ctx context.Context, who export.Who, key, fingerprint string) (export.Job, bool, error)
 	Start(ctx context.Context, o export.Order) (export.Job, error)
-	Get(ctx context.Context, id string) (export.Job, error)
+	Get(ctx context.Context, who export.Who, id string) (export.Job, error)
 	// List gives the newest first.
-	List(ctx context.Context, limit int) ([]export.Job, error)
+	List(ctx context.Context, who export.Who, limit int) ([]export.Job, error)
 	// Watch calls see with the job, at once and when it changed, until it is
 	// over.
-	Watch(ctx context.Context, id string, pause time.Duration, see func(export.Job) error) error
-	Cancel(ctx context.Context, id string) (export.Job, error)
+	Watch(ctx context.Context, who export.Who, id string, pause time.Duration, see func(export.Job) error) error
+	Cancel(ctx context.Context, who export.Who, id string) (export.Job, error)
 }
 
 // ExportHandler answers ExportService.
@@ -59,7 +60,7 @@ func (h *ExportHandler) StartExport(ctx context.Context, request *connect.Reques
 		return nil, err
 	}
 	// A request that is repeated gets its export, whatever became of the layers.
-	job, found, err := h.exports.Find(ctx, key, fingerprint)
+	job, found, err := h.exports.Find(ctx, asker(ctx), key, fingerprint)
 	if err != nil {
 		return nil, err
 	}
@@ -77,13 +78,19 @@ func (h *ExportHandler) StartExport(ctx context.Context, request *connect.Reques
 		}
 		job, err = h.exports.Start(ctx, export.Order{
 			Key: key, Fingerprint: fingerprint, Name: spec.GetName(), PartRows: spec.GetPartRows(), Plan: plan.Plan,
-			RequestID: wire.RequestID(ctx),
+			RequestID: wire.RequestID(ctx), Owner: asker(ctx).Name,
 		})
 		if err != nil {
 			return nil, err
 		}
 	}
 	return connect.NewResponse(&mergerv1.StartExportResponse{Export: toExport(job)}), nil
+}
+
+// asker says who asks for exports: an operator looks after those of everybody.
+func asker(ctx context.Context) export.Who {
+	p := access.From(ctx)
+	return export.Who{Name: p.Name, All: p.Role == access.Operator}
 }
 
 // fingerprintOf is equal for equal requests.
@@ -98,7 +105,7 @@ func fingerprintOf(spec *mergerv1.ExportSpec) (string, error) {
 
 // GetExport implements ExportService.
 func (h *ExportHandler) GetExport(ctx context.Context, request *connect.Request[mergerv1.GetExportRequest]) (*connect.Response[mergerv1.GetExportResponse], error) {
-	job, err := h.exports.Get(ctx, request.Msg.GetId())
+	job, err := h.exports.Get(ctx, asker(ctx), request.Msg.GetId())
 	if err != nil {
 		return nil, err
 	}
@@ -111,7 +118,7 @@ func (h *ExportHandler) ListExports(ctx context.Context, request *connect.Reques
 	if limit == 0 {
 		limit = 100
 	}
-	jobs, err := h.exports.List(ctx, limit)
+	jobs, err := h.exports.List(ctx, asker(ctx), limit)
 	if err != nil {
 		return nil, err
 	}
@@ -126,14 +133,14 @@ func (h *ExportHandler) ListExports(ctx context.Context, request *connect.Reques
 
 // WatchExport implements ExportService.
 func (h *ExportHandler) WatchExport(ctx context.Context, request *connect.Request[mergerv1.WatchExportRequest], stream *connect.ServerStream[mergerv1.WatchExportResponse]) error {
-	return h.exports.Watch(ctx, request.Msg.GetId(), watchPause, func(job export.Job) error {
+	return h.exports.Watch(ctx, asker(ctx), request.Msg.GetId(), watchPause, func(job export.Job) error {
 		return stream.Send(&mergerv1.WatchExportResponse{Export: toExport(job)})
 	})
 }
 
 // CancelExport implements ExportService.
 func (h *ExportHandler) CancelExport(ctx context.Context, request *connect.Request[mergerv1.CancelExportRequest]) (*connect.Response[mergerv1.CancelExportResponse], error) {
-	job, err := h.exports.Cancel(ctx, request.Msg.GetId())
+	job, err := h.exports.Cancel(ctx, asker(ctx), request.Msg.GetId())
 	if err != nil {
 		return nil, err
 	}
@@ -151,7 +158,7 @@ func (noExports) refuse() error {
 }
 
 // Find implements Exports, as do the others.
-func (n noExports) Find(context.Context, string, string) (export.Job, bool, error) {
+func (n noExports) Find(context.Context, export.Who, string, string) (export.Job, bool, error) {
 	return export.Job{}, false, n.refuse()
 }
 
@@ -159,14 +166,18 @@ func (n noExports) Start(context.Context, export.Order) (export.Job, error) {
 	return export.Job{}, n.refuse()
 }
 
-func (n noExports) Get(context.Context, string) (export.Job, error) { return export.Job{}, n.refuse() }
+func (n noExports) Get(context.Context, export.Who, string) (export.Job, error) {
+	return export.Job{}, n.refuse()
+}
 
-func (n noExports) List(context.Context, int) ([]export.Job, error) { return nil, n.refuse() }
+func (n noExports) List(context.Context, export.Who, int) ([]export.Job, error) {
+	return nil, n.refuse()
+}
 
-func (n noExports) Watch(context.Context, string, time.Duration, func(export.Job) error) error {
+func (n noExports) Watch(context.Context, export.Who, string, time.Duration, func(export.Job) error) error {
 	return n.refuse()
 }
 
-func (n noExports) Cancel(context.Context, string) (export.Job, error) {
+func (n noExports) Cancel(context.Context, export.Who, string) (export.Job, error) {
 	return export.Job{}, n.refuse()
 }

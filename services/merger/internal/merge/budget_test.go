@@ -1,0 +1,102 @@
+package merge
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/rasterloom/rasterloom/fault"
+)
+
+// take leases at once, or fails the test.
+func take(t *testing.T, b *Budget, who string, bytes int64) (release func()) {
+	t.Helper()
+	release, err := b.Lease(t.Context(), who, bytes)
+	if err != nil {
+		t.Fatalf("%s takes %d: %v", who, bytes, err)
+	}
+	return release
+}
+
+func requireReason(t *testing.T, err error, reason fault.Reason) map[string]string {
+	t.Helper()
+	f := fault.From(err)
+	if f == nil || f.Kind != fault.Limit || f.Reason != reason {
+		t.Fatalf("%v, want %s", err, reason)
+	}
+	return f.Fields
+}
+
+func TestNobodyTakesMoreThanAShareBesideOthers(t *testing.T) {
+	b := NewBudget(100, 20*time.Millisecond)
+	all := take(t, b, "alice", 100) // alone
+	_, err := b.Lease(t.Context(), "bob", 10)
+	requireReason(t, err, fault.LimitExceeded)
+	all()
+
+	bob := take(t, b, "bob", 10)
+	alice := take(t, b, "alice", 25)
+	_, err = b.Lease(t.Context(), "alice", 1)
+	if fields := requireReason(t, err, fault.QuotaExceeded); fields["limit"] != "25" || fields["held"] != "25" {
+		t.Errorf("fields %v", fields)
+	}
+	carol := take(t, b, "carol", 25) // who waits for a share holds up nobody
+	bob()
+	carol()
+	more := take(t, b, "alice", 75) // alone again
+	more()
+	alice()
+	if b.used != 0 || len(b.held) != 0 || len(b.waiting) != 0 {
+		t.Errorf("left over: %d bytes, %v, %d waiting", b.used, b.held, len(b.waiting))
+	}
+	_, err = b.Lease(t.Context(), "alice", 101)
+	requireReason(t, err, fault.LimitExceeded)
+}
+
+// A large wish is not put off by small ones that come after it, and each is had
+// once there is room.
+func TestTheBudgetKeepsItsOrder(t *testing.T) {
+	b := NewBudget(100, 10*time.Second)
+	first := take(t, b, "alice", 90)
+	order := make(chan string, 2)
+	wish := func(name string, bytes int64) {
+		waiting := len(b.waiting)
+		go func() {
+			release, err := b.Lease(context.WithoutCancel(t.Context()), "alice", bytes)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			order <- name
+			if name == "large" {
+				release()
+			}
+		}()
+		for {
+			b.mu.Lock()
+			n := len(b.waiting)
+			b.mu.Unlock()
+			if n > waiting {
+				return
+			}
+		}
+	}
+	wish("large", 95)
+	wish("small", 10)
+	first()
+	if a, b := <-order, <-order; a != "large" || b != "small" {
+		t.Errorf("%s came before %s", a, b)
+	}
+}
+
+func TestWhoGivesUpLeavesTheBudget(t *testing.T) {
+	b := NewBudget(100, time.Minute)
+	release := take(t, b, "alice", 100)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := b.Lease(ctx, "alice", 1); err != context.Canceled { //nolint:errorlint // the very one
+		t.Errorf("got %v", err)
+	}
+	release()
+	take(t, b, "alice", 100)()
+}
