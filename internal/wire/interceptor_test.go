@@ -50,7 +50,11 @@ func (s layers) GetLayer(ctx context.Context, req *connect.Request[schemav1.GetL
 	if err := s.get(ctx, req.Msg.GetName()); err != nil {
 		return nil, err
 	}
-	return connect.NewResponse(&schemav1.GetLayerResponse{Layer: &layerv1.Layer{Name: req.Msg.GetName()}}), nil
+	l := &layerv1.Layer{Name: req.Msg.GetName()}
+	if l.Name == "large" {
+		l.Band = strings.Repeat("a", 4000)
+	}
+	return connect.NewResponse(&schemav1.GetLayerResponse{Layer: l}), nil
 }
 
 const getLayer = "rasterloom.schema.v1.SchemaService/GetLayer"
@@ -83,6 +87,28 @@ func ask(t *testing.T, url string, client *http.Client, options []connect.Client
 	asker := schemav1connect.NewSchemaServiceClient(client, url, options...)
 	_, err := asker.GetLayer(t.Context(), connect.NewRequest(&schemav1.GetLayerRequest{Name: name}))
 	return err
+}
+
+// Answers are compressed where that is worth it, and never for gRPC, whose C
+// core now and then forgets to decompress.
+func TestWhatIsCompressed(t *testing.T) {
+	url, client, _ := serve(t, func(context.Context, string) error { return nil })
+	for name, want := range map[string]map[string]string{
+		"birds": {"Connect proto": "", "Connect JSON": "", "gRPC": ""},
+		"large": {"Connect proto": "gzip", "Connect JSON": "gzip", "gRPC": ""},
+	} {
+		for protocol, encoding := range want {
+			asker := schemav1connect.NewSchemaServiceClient(client, url, protocols[protocol]...)
+			answer, err := asker.GetLayer(t.Context(), connect.NewRequest(&schemav1.GetLayerRequest{Name: name}))
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := answer.Header().Get("Content-Encoding") + answer.Header().Get("Grpc-Encoding")
+			if got != encoding {
+				t.Errorf("%s: an answer of %d bytes is compressed by %q, want %q", protocol, proto.Size(answer.Msg), got, encoding)
+			}
+		}
+	}
 }
 
 func TestEveryKindOfFaultComesBackOverConnect(t *testing.T) {

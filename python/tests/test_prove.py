@@ -288,6 +288,9 @@ def test_generated_sets_equal_numpy(looms: list[rl.Loom], suite: demo_suite.Suit
                 compared, what = compare(loom, rng, layers, f"set {number} of seed {seed}")
                 cells += compared
                 seen[what] += 1
+            except Exception as error:
+                error.add_note(f"set {number} of seed {seed}")
+                raise
             finally:
                 for layer in layers:
                     looms[0].drop(layer.name)
