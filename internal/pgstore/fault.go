@@ -69,7 +69,7 @@ func classify(code string) (fault.Kind, fault.Reason, string) {
 	case "XX001", "XX002": // data_corrupted, index_corrupted
 		return fault.Corrupt, fault.DataCorrupt, "the database reports corrupted data"
 	case "53100": // disk_full
-		return fault.Limit, fault.LimitExceeded, "the disk of the database is full"
+		return fault.Limit, fault.DiskFull, "the disk of the database is full"
 	}
 	switch {
 	case strings.HasPrefix(code, "53"): // insufficient resources

@@ -117,6 +117,17 @@ func (s *Server) Kill(t testing.TB) {
 	<-s.running.Done()
 }
 
+// Account is whom the server's files belong to.
+func (s *Server) Account(t testing.TB) (uid, gid int) {
+	t.Helper()
+	info, err := os.Stat(filepath.Join(s.dir, "pg", "cluster"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	owner := info.Sys().(*syscall.Stat_t) //nolint:forcetypeassert // on each system that localpg runs on
+	return int(owner.Uid), int(owner.Gid)
+}
+
 func (s *Server) stop(t testing.TB) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), setupLimit)

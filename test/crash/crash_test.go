@@ -142,6 +142,14 @@ func one(plans []plan, seed uint64) (chosen []plan) {
 // long asks for the whole, which takes an hour and more.
 var long = os.Getenv("RASTERLOOM_CRASH") == "all"
 
+// times gives how often something is done, in the short form and in the long one.
+func times(short, whole int) int {
+	if long {
+		return whole
+	}
+	return short
+}
+
 // newSeed gives the seed of a test, printed; RASTERLOOM_TEST_SEED repeats one.
 func newSeed(t *testing.T) uint64 {
 	t.Helper()

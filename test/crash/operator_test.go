@@ -37,7 +37,7 @@ func (s *scene) drive(goal migrate.State) migrate.State { return s.driveAs("k", 
 // driveAs drives the migration of an idempotency key.
 func (s *scene) driveAs(key string, goal migrate.State) migrate.State {
 	s.t.Helper()
-	ctx, deadline := context.Background(), time.Now().Add(patience)
+	ctx, deadline := context.Background(), time.Now().Add(s.patience)
 	var last error
 	for time.Now().Before(deadline) {
 		s.alive()
@@ -79,6 +79,6 @@ func (s *scene) driveAs(key string, goal migrate.State) migrate.State {
 			last = err
 		}
 	}
-	s.t.Fatalf("not %s after %v; the last answer was %v", goal, patience, last)
+	s.t.Fatalf("not %s after %v; the last answer was %v", goal, s.patience, last)
 	return ""
 }

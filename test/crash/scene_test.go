@@ -23,24 +23,29 @@ import (
 // patience is how long a migration may take, deaths included.
 const patience = 90 * time.Second
 
-// shape is the size of the layer's grid.
-type shape struct{ rows, cols int }
+// shape is the size of the layer's grid. A large one is filled by PostgreSQL, and
+// its content is known by its hash.
+type shape struct {
+	rows, cols int
+	large      bool
+}
 
 // scene is a database with a layer, the service as a process, and its operator.
 type scene struct {
-	t       *testing.T
-	script  script
-	plan    plan
-	shape   shape
-	binary  string
-	server  *pgtest.Server // nil: the one that all tests share, which nobody may kill
-	url     string
-	pool    *pgxpool.Pool
-	seed    uint64
-	dir     string
-	wire    *wire  // nil: the service talks to PostgreSQL itself
-	source  string // the database as the service knows it
-	address string
+	t        *testing.T
+	script   script
+	plan     plan
+	shape    shape
+	binary   string
+	server   *pgtest.Server // nil: the one that all tests share, which nobody may kill
+	url      string
+	pool     *pgxpool.Pool
+	seed     uint64
+	patience time.Duration
+	dir      string
+	wire     *wire  // nil: the service talks to PostgreSQL itself
+	source   string // the database as the service knows it
+	address  string
 
 	died atomic.Int32
 	down atomic.Bool // the server is being killed
@@ -56,14 +61,15 @@ type scene struct {
 	recorded sync.Mutex
 	expected map[[2]int]string   // what was committed, under recorded or gate
 	doubts   []map[[2]int]string // what was sent to be committed, without an answer
-	fence    int64
+	hash     string              // of the content, where nobody writes and nothing is expected cell by cell
+	fences   map[int64]int64
 	talking  sync.WaitGroup
 	listener net.Listener
 }
 
 func newScene(t *testing.T, binary string, sc script, seed uint64, size shape, server *pgtest.Server) *scene {
 	t.Helper()
-	s := &scene{t: t, script: sc, shape: size, binary: binary, server: server, seed: seed, expected: map[[2]int]string{}}
+	s := &scene{t: t, script: sc, shape: size, binary: binary, server: server, seed: seed, expected: map[[2]int]string{}, fences: map[int64]int64{}, patience: patience}
 	s.plan.count = &tally{}
 	if server != nil {
 		s.url = server.URL(t)
@@ -77,14 +83,10 @@ func newScene(t *testing.T, binary string, sc script, seed uint64, size shape, s
 		t.Fatal(err)
 	}
 	s.do("CREATE TABLE public.passthrough_birds (row_idx integer, col_idx integer, value double precision, PRIMARY KEY (row_idx, col_idx)) WITH (fillfactor = 90)")
-	_, err = s.pool.CopyFrom(t.Context(), pgx.Identifier{"public", "passthrough_birds"}, []string{"row_idx", "col_idx", "value"},
-		pgx.CopyFromSlice(size.rows*size.cols, func(i int) ([]any, error) {
-			v := value(seed + uint64(i))
-			s.expected[[2]int{i / size.cols, i % size.cols}] = bits(v)
-			return []any{i / size.cols, i % size.cols, v}, nil
-		}))
-	if err != nil {
-		t.Fatal(err)
+	if size.large {
+		s.fill()
+	} else {
+		s.copyIn()
 	}
 	for _, sql := range sc.setup {
 		s.do(sql)
@@ -95,6 +97,28 @@ func newScene(t *testing.T, binary string, sc script, seed uint64, size shape, s
 		SELECT 'birds', '', 'LEGACY', 'EPSG:32633', $1, $2, 499980.1, 5600040.7, 30.1, 29.9, 'public', 'passthrough_birds', oid, relfilenode, 'float64', 'float64',
 		'UNKNOWN', false, true, false, true, 0, '[]', 'public', 'resampled_datasets', 0, 1 FROM pg_class WHERE oid = 'public.passthrough_birds'::regclass`, size.rows, size.cols)
 	return s
+}
+
+func (s *scene) copyIn() {
+	s.t.Helper()
+	size := s.shape
+	_, err := s.pool.CopyFrom(s.t.Context(), pgx.Identifier{"public", "passthrough_birds"}, []string{"row_idx", "col_idx", "value"},
+		pgx.CopyFromSlice(size.rows*size.cols, func(i int) ([]any, error) {
+			v := value(s.seed + uint64(i))
+			s.expected[[2]int{i / size.cols, i % size.cols}] = bits(v)
+			return []any{i / size.cols, i % size.cols, v}, nil
+		}))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+func (s *scene) fill() {
+	s.t.Helper()
+	s.do(`INSERT INTO public.passthrough_birds SELECT r, c, CASE (r * 31 + c) % 97 WHEN 0 THEN NULL WHEN 1 THEN 'NaN' WHEN 2 THEN '-0' WHEN 3 THEN 0 WHEN 4 THEN '-Infinity'
+		ELSE sqrt(r::float8 * $2 + c) END FROM generate_series(0, $1::int - 1) r, generate_series(0, $2::int - 1) c`, s.shape.rows, s.shape.cols)
+	s.do("ANALYZE public.passthrough_birds")
+	s.hash = s.hashOfAll()
 }
 
 func (s *scene) do(sql string, args ...any) {
