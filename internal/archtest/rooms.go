@@ -157,7 +157,7 @@ var rooms = []room{
 	},
 	{
 		path: "services/schema/internal/catalog",
-		may:  []string{"grid", "internal/layer", "fault"},
+		may:  []string{"grid", "internal/layer", "internal/tile", "fault"},
 		std:  outside, never: list(rpc, pgx, arrow, zap),
 		why: "what a catalog row means is decided without looking anything up",
 	},

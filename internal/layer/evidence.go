@@ -58,6 +58,10 @@ type Relation struct {
 	// IndexKey and CoordinateKey are the columns of a unique index over row_idx
 	// and col_idx, and x_coord and y_coord, in its order; empty without one.
 	IndexKey, CoordinateKey []string
+	// TileKey is set when there is one over tile_row and tile_col. Tiling is the
+	// comment of a table that has these columns.
+	TileKey bool
+	Tiling  string
 	// EstimatedRows is by the planner's statistics; -1 if never analysed.
 	EstimatedRows int64
 	Bytes         int64
@@ -80,6 +84,9 @@ type Survey struct {
 	Whole bool
 	// Indexed and Located say which pairs of columns the table has.
 	Indexed, Located bool
+	// Tiled: the rows are tiles, and all of them are looked at: Findings has Rows
+	// and OutsideGrid, and the rows and columns of the tiles.
+	Tiled bool
 }
 
 // Findings answers a Survey. Counts are of rows. Offsets are in pixels.

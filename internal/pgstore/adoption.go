@@ -226,7 +226,7 @@ func (t *Tx) Relations(ctx context.Context, tables []layer.Table) ([]layer.Relat
 	var required []bool
 	_, err = pgx.ForEachRow(rows, []any{
 		&position, &r.OID, &r.File, &r.Kind, &r.Temporary, &r.RowSecurity, &r.Readable, &r.EstimatedRows, &r.Bytes,
-		&columns, &types, &required, &r.IndexKey, &r.CoordinateKey,
+		&columns, &types, &required, &r.IndexKey, &r.CoordinateKey, &r.TileKey, &r.Tiling,
 	}, func() error {
 		r.Found, r.Table = true, tables[position-1]
 		r.Columns = make(map[string]layer.Column, len(columns))

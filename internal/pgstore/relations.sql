@@ -15,7 +15,9 @@ SELECT
     c.reltuples::bigint,
     COALESCE(pg_catalog.pg_relation_size(c.oid), 0),
     columns.names, columns.types, columns.required,
-    COALESCE(keys.on_indices, '{}'), COALESCE(keys.on_coordinates, '{}')
+    COALESCE(keys.on_indices, '{}'), COALESCE(keys.on_coordinates, '{}'), COALESCE(keys.on_tiles, false),
+    -- A table of tiles says in its comment how it is read.
+    CASE WHEN columns.names @> '{tile_row,tile_col}' THEN COALESCE(pg_catalog.obj_description(c.oid, 'pg_class'), '') ELSE '' END
 FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS wanted (schema_name, table_name, position)
 JOIN pg_catalog.pg_namespace n ON n.nspname = wanted.schema_name::name AND n.nspname::text = wanted.schema_name
 JOIN pg_catalog.pg_class c
@@ -27,14 +29,16 @@ CROSS JOIN LATERAL (
         COALESCE(array_agg(a.attnotnull ORDER BY a.attnum), '{}') AS required
     FROM pg_catalog.pg_attribute a
     WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
-      AND a.attname IN ('row_idx', 'col_idx', 'x_coord', 'y_coord', 'value')
+      AND a.attname IN ('row_idx', 'col_idx', 'x_coord', 'y_coord', 'value',
+        'tile_row', 'tile_col', 'cells', 'min', 'max', 'valid', 'data')
 ) AS columns
 -- A key is a unique index over exactly the two columns, valid, of the whole
 -- table, and not of expressions.
 CROSS JOIN LATERAL (
     SELECT
         (array_agg(k.columns) FILTER (WHERE k.columns @> '{row_idx,col_idx}'))[1:1][1:2] AS on_indices,
-        (array_agg(k.columns) FILTER (WHERE k.columns @> '{x_coord,y_coord}'))[1:1][1:2] AS on_coordinates
+        (array_agg(k.columns) FILTER (WHERE k.columns @> '{x_coord,y_coord}'))[1:1][1:2] AS on_coordinates,
+        bool_or(k.columns @> '{tile_row,tile_col}') AS on_tiles
     FROM (
         SELECT (
             SELECT array_agg(a.attname::text ORDER BY key.place)

@@ -10,6 +10,7 @@ import (
 
 	"github.com/rasterloom/rasterloom/grid"
 	"github.com/rasterloom/rasterloom/internal/layer"
+	"github.com/rasterloom/rasterloom/internal/tile"
 )
 
 // Sizes of a survey, in rows and blocks.
@@ -38,6 +39,9 @@ var surveyDuplicatesSQL string
 // reads each row up to three times and has no statement timeout. Errors: as
 // any query.
 func (t *Tx) Survey(ctx context.Context, s layer.Survey) (f layer.Findings, err error) {
+	if s.Tiled {
+		return t.surveyTiles(ctx, s)
+	}
 	cells := sampleOf(s)
 	if s.Whole {
 		if _, err := t.tx.Exec(ctx, "SELECT set_config('statement_timeout', '0', true)"); err != nil {
@@ -134,4 +138,13 @@ func sampleOf(s layer.Survey) string {
 		}
 	}
 	return strings.Join(parts, " UNION ALL ")
+}
+
+// surveyTiles looks at the places of tiles and not into them.
+func (t *Tx) surveyTiles(ctx context.Context, s layer.Survey) (f layer.Findings, err error) {
+	rows, cols := tile.Count(s.Grid)
+	err = t.tx.QueryRow(ctx, `SELECT count(*), count(*) FILTER (WHERE tile_row >= $1 OR tile_col >= $2 OR tile_row < 0 OR tile_col < 0),
+		min(tile_row), max(tile_row), min(tile_col), max(tile_col) FROM `+quote(s.Relation.Table), pgx.QueryExecModeDescribeExec, rows, cols).
+		Scan(&f.Rows, &f.OutsideGrid, &f.MinRow, &f.MaxRow, &f.MinCol, &f.MaxCol)
+	return f, faultOf(err)
 }

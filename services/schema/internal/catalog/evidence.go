@@ -79,6 +79,10 @@ func (c *Claim) checkKind() bool {
 
 // readColumns decides the format as far as columns say it.
 func (c *Claim) readColumns() {
+	if c.relation.Columns["tile_row"] != (layer.Column{}) && c.relation.Columns["tile_col"] != (layer.Column{}) {
+		c.readTiling()
+		return
+	}
 	const fix = "adopt again once the table has the columns row_idx, col_idx (or x_coord, y_coord) and value"
 	columns := c.relation.Columns
 	ok := true
@@ -152,7 +156,7 @@ func (c *Claim) Survey(whole bool) (layer.Survey, bool) {
 	if c.Format == layer.FormatInvalid || c.Format == layer.FormatUnknown || !c.HasGrid {
 		return layer.Survey{}, false
 	}
-	return layer.Survey{Relation: c.relation, Grid: c.Grid, Whole: whole, Indexed: c.indexed, Located: c.located}, true
+	return layer.Survey{Relation: c.relation, Grid: c.Grid, Whole: whole, Indexed: c.indexed, Located: c.located, Tiled: c.Format == layer.FormatTiled}, true
 }
 
 // Conclude decides by the rows.
@@ -164,6 +168,10 @@ func (c *Claim) Conclude(f layer.Findings, whole bool) {
 	if f.Rows == 0 {
 		c.find(Empty, layer.Warning, nil, "", "its table %s has no rows", c.Table)
 		c.tellSouthUp()
+		return
+	}
+	if c.Format == layer.FormatTiled {
+		c.concludeTiles(f)
 		return
 	}
 	if f.NullIndices > 0 {

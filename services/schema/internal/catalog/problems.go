@@ -27,6 +27,8 @@ const (
 	ColumnMissing    = "COLUMN_MISSING"
 	ColumnType       = "COLUMN_TYPE"
 	NoKey            = "NO_KEY"
+	TilingUnknown    = "TILING_UNKNOWN"
+	TilingConflict   = "TILING_CONFLICT"
 	// Of the rows.
 	Empty                 = "EMPTY"
 	IndexNull             = "INDEX_NULL"
