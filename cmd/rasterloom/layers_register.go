@@ -71,13 +71,14 @@ func (c registerCommand) Run(ctx context.Context) error {
 
 type dropCommand struct {
 	client
-	Layer      string `arg:"" help:"Name of the layer."`
-	Generation int64  `help:"Only if this is still its generation." placeholder:"NUMBER"`
+	Layer       string `arg:"" help:"Name of the layer."`
+	Generation  int64  `help:"Only if this is still its generation." placeholder:"NUMBER"`
+	DeleteTiles bool   `help:"Delete its cells as well. Only of a layer that was ingested, or migrated to tiles; there is no way back."`
 }
 
 // Run drops a layer.
 func (c dropCommand) Run(ctx context.Context) error {
-	res, err := ask(ctx, c.client, "schema", c.schema().DropLayer, &schemav1.DropLayerRequest{Name: c.Layer, Generation: c.Generation})
+	res, err := ask(ctx, c.client, "schema", c.schema().DropLayer, &schemav1.DropLayerRequest{Name: c.Layer, Generation: c.Generation, DeleteTiles: c.DeleteTiles})
 	if err != nil {
 		return err
 	}
@@ -86,7 +87,10 @@ func (c dropCommand) Run(ctx context.Context) error {
 	}
 	p, t := newPainter(os.Stdout), res.GetLayer().GetTable()
 	kept := ""
-	if t.GetName() != "" {
+	switch {
+	case c.DeleteTiles:
+		kept = fmt.Sprintf(" Its table %s.%s is deleted.", t.GetSchema(), t.GetName())
+	case t.GetName() != "":
 		kept = fmt.Sprintf(" Its table %s.%s is untouched.", t.GetSchema(), t.GetName())
 	}
 	fmt.Fprintf(p, "%s the layer %s, generation %d, from the catalog.%s\n", p.paint(bold, "Dropped"), c.Layer, res.GetLayer().GetGeneration(), kept)

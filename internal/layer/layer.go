@@ -105,6 +105,9 @@ func (t Table) String() string { return t.Schema + "." + t.Name }
 // TileSide is the number of rows and of columns of a tile of a TILED layer.
 const TileSide = 256
 
+// TileSchema is the PostgreSQL schema of the tables of tiles that we make.
+const TileSchema = "rasterloom_tiles"
+
 // Layer is a dataset: one band on one grid.
 type Layer struct {
 	Name string

@@ -97,7 +97,7 @@ func (t *IngestTx) Remember(ctx context.Context, d layer.Ingest) error {
 func (t *IngestTx) Discard(ctx context.Context, table layer.Table) error {
 	_, err := t.tx.Exec(ctx, `INSERT INTO rasterloom.replaced_table (table_oid, table_schema, table_name)
 		SELECT c.oid, n.nspname, c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-		WHERE n.nspname = $1 AND c.relname = $2 AND n.nspname = $3 ON CONFLICT DO NOTHING`, table.Schema, table.Name, TileSchema)
+		WHERE n.nspname = $1 AND c.relname = $2 AND n.nspname = $3 ON CONFLICT DO NOTHING`, table.Schema, table.Name, layer.TileSchema)
 	return faultOf(err)
 }
 

@@ -17,22 +17,19 @@ import (
 	"github.com/rasterloom/rasterloom/internal/tile"
 )
 
-// TileSchema is where the tables of tiles are that we make.
-const TileSchema = "rasterloom_tiles"
-
 // CreateTileTable makes an empty table for the tiles of a layer, by its name and
 // its Tiling, which becomes the table's comment: a table says itself how it is
 // read. The table has a name of its own, beside that of an earlier one of the
 // layer; it is the layer's once the layer is saved with it. Errors: as any query.
 func (t *Tx) CreateTileTable(ctx context.Context, l layer.Layer) (layer.Table, error) {
-	table := layer.Table{Schema: TileSchema, Name: tileTableName(l.Name)}
+	table := layer.Table{Schema: layer.TileSchema, Name: tileTableName(l.Name)}
 	return table, createTileTable(ctx, t.tx, table, l.Tiling)
 }
 
 // DropTileTable drops a table that CreateTileTable made. Errors: Denied for
 // one in another schema, and as any query.
 func (t *Tx) DropTileTable(ctx context.Context, table layer.Table) error {
-	if table.Schema != TileSchema {
+	if table.Schema != layer.TileSchema {
 		return fault.New(fault.Denied, fault.DatabasePermission, "the table %s is not one of ours: it is not dropped", table).With("table", table)
 	}
 	_, err := t.tx.Exec(ctx, "DROP TABLE "+quote(table))

@@ -93,7 +93,7 @@ func TestTileWriter(t *testing.T) {
 	if got, err := s.Layers(ctx, []string{l.Name}); err != nil || len(got) != 1 || got[0].Tiling != l.Tiling || got[0].Table != l.Table || got[0].Format != layer.FormatTiled {
 		t.Errorf("%+v, %v", got, err)
 	}
-	if !strings.HasPrefix(l.Table.Name, "bob_s__layer___drop_table_x") || len(l.Table.Name) > 63 || l.Table.Schema != TileSchema {
+	if !strings.HasPrefix(l.Table.Name, "bob_s__layer___drop_table_x") || len(l.Table.Name) > 63 || l.Table.Schema != layer.TileSchema {
 		t.Errorf("the table is %s", l.Table)
 	}
 

@@ -193,8 +193,8 @@ class Catalog:
             )
         return Layer.from_proto(self._connection.call(self._connection.schema.RegisterLayer, request, "schema").layer)
 
-    def drop(self, name: str, *, generation: int = 0) -> Layer:
-        """Remove a layer from the catalog; its table is not touched.
+    def drop(self, name: str, *, generation: int = 0, delete_tiles: bool = False) -> Layer:
+        """Remove a layer from the catalog; its table stays, unless its tiles are to be deleted.
 
         A layer of an adopted catalog comes back when that is adopted again.
 
@@ -204,6 +204,8 @@ class Catalog:
             Name of the layer.
         generation : int
             The one that it must still have; 0: whatever it is.
+        delete_tiles : bool
+            Delete its cells as well. Only of a layer that was ingested, or migrated to tiles. There is no way back.
 
         Returns
         -------
@@ -219,7 +221,7 @@ class Catalog:
         FailedPrecondition
             A migration of it is not over.
         """
-        request = schema_pb2.DropLayerRequest(name=name, generation=generation)
+        request = schema_pb2.DropLayerRequest(name=name, generation=generation, delete_tiles=delete_tiles)
         return Layer.from_proto(self._connection.call(self._connection.schema.DropLayer, request, "schema").layer)
 
     def check(

@@ -857,7 +857,10 @@ type DropLayerRequest struct {
 	// Its name.
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	// Its generation as last seen; 0: whatever it is.
-	Generation    int64 `protobuf:"varint,2,opt,name=generation,proto3" json:"generation,omitempty"`
+	Generation int64 `protobuf:"varint,2,opt,name=generation,proto3" json:"generation,omitempty"`
+	// Also delete its cells. Only of a layer whose tiles are in a table of ours: one
+	// that was ingested or migrated. There is no way back.
+	DeleteTiles   bool `protobuf:"varint,3,opt,name=delete_tiles,json=deleteTiles,proto3" json:"delete_tiles,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -904,6 +907,13 @@ func (x *DropLayerRequest) GetGeneration() int64 {
 		return x.Generation
 	}
 	return 0
+}
+
+func (x *DropLayerRequest) GetDeleteTiles() bool {
+	if x != nil {
+		return x.DeleteTiles
+	}
+	return false
 }
 
 // DropLayerResponse has the layer that was dropped.
@@ -1016,13 +1026,14 @@ const file_rasterloom_schema_v1_schema_proto_rawDesc = "" +
 	"\x05layer\x18\x01 \x01(\v2\x1a.rasterloom.layer.v1.LayerR\x05layer\x12\x14\n" +
 	"\x05added\x18\x02 \x01(\bR\x05added\x12\x1b\n" +
 	"\trows_read\x18\x03 \x01(\x03R\browsRead\x123\n" +
-	"\aelapsed\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\aelapsed\"[\n" +
+	"\aelapsed\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\aelapsed\"~\n" +
 	"\x10DropLayerRequest\x12\x1e\n" +
 	"\x04name\x18\x01 \x01(\tB\n" +
 	"\xbaH\ar\x05\x10\x01(\xff\x01R\x04name\x12'\n" +
 	"\n" +
 	"generation\x18\x02 \x01(\x03B\a\xbaH\x04\"\x02(\x00R\n" +
-	"generation\"E\n" +
+	"generation\x12!\n" +
+	"\fdelete_tiles\x18\x03 \x01(\bR\vdeleteTiles\"E\n" +
 	"\x11DropLayerResponse\x120\n" +
 	"\x05layer\x18\x01 \x01(\v2\x1a.rasterloom.layer.v1.LayerR\x05layer2\xe7\x05\n" +
 	"\rSchemaService\x12e\n" +

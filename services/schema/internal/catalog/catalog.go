@@ -51,6 +51,8 @@ type Tx interface {
 	// Save sets UpdateTime, and Generation where a layer of that name was dropped.
 	Save(ctx context.Context, records []layer.Record) error
 	Drop(ctx context.Context, l layer.Layer) error
+	// DropTileTable refuses tables that are not of tiles of ours.
+	DropTileTable(ctx context.Context, table layer.Table) error
 	Commit(ctx context.Context) error
 	Rollback(ctx context.Context)
 }

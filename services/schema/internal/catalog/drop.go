@@ -10,11 +10,12 @@ import (
 // Drop removes a layer from our catalog and gives it as it was. Its table, and the
 // catalog that it was adopted from, stay as they are; the view that gave its
 // coordinates goes with it. generation is the one that
-// the caller saw; 0: whatever it is.
+// the caller saw; 0: whatever it is. deleteTiles also drops the table of a tiled
+// layer that is ours.
 //
 // Errors: NotFound LAYER_NOT_FOUND, Conflict LAYER_CHANGED (another generation),
 // Precondition MIGRATION_STATE (a migration of it is not over), and as any query.
-func (k *Keeper) Drop(ctx context.Context, name string, generation int64) (layer.Layer, error) {
+func (k *Keeper) Drop(ctx context.Context, name string, generation int64, deleteTiles bool) (layer.Layer, error) {
 	tx, err := k.store.Change(ctx)
 	if err != nil {
 		return layer.Layer{}, err
@@ -39,7 +40,31 @@ func (k *Keeper) Drop(ctx context.Context, name string, generation int64) (layer
 	if err := tx.Drop(ctx, l); err != nil {
 		return layer.Layer{}, err
 	}
+	if deleteTiles {
+		if err := deleteTilesOf(ctx, tx, known[0]); err != nil {
+			return layer.Layer{}, err
+		}
+	}
 	return l, tx.Commit(ctx)
+}
+
+// deleteTilesOf drops the table of a layer that is dropped itself.
+func deleteTilesOf(ctx context.Context, tx Tx, r layer.Record) error {
+	if r.Format != layer.FormatTiled || r.Table.Schema != layer.TileSchema {
+		return fault.New(fault.Invalid, fault.InvalidArgument,
+			"layer %q is stored as %s in %s, which is not a table of tiles of ours: its cells are not deleted", r.Name, r.Format, r.Table).
+			With("field", "delete_tiles").With("layer", r.Name).With("format", r.Format).With("table", r.Table)
+	}
+	others, err := tx.LayersOfTable(ctx, r.TableOID)
+	if err != nil {
+		return err
+	}
+	if len(others) > 0 {
+		return fault.New(fault.Precondition, fault.LayerExists,
+			"the tiles of layer %q are those of layer %q too: drop that one first, or leave the tiles", r.Name, others[0]).
+			With("layer", r.Name).With("other", others[0]).With("table", r.Table)
+	}
+	return tx.DropTileTable(ctx, r.Table)
 }
 
 // noMigration refuses a layer that has a migration which is not over.

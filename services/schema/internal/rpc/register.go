@@ -51,7 +51,7 @@ func latticeOf(req interface {
 
 // DropLayer removes a layer from the catalog.
 func (h *Handler) DropLayer(ctx context.Context, req *connect.Request[schemav1.DropLayerRequest]) (*connect.Response[schemav1.DropLayerResponse], error) {
-	l, err := h.keeper.Drop(ctx, req.Msg.GetName(), req.Msg.GetGeneration())
+	l, err := h.keeper.Drop(ctx, req.Msg.GetName(), req.Msg.GetGeneration(), req.Msg.GetDeleteTiles())
 	if err != nil {
 		return nil, err
 	}

@@ -84,10 +84,13 @@ type SchemaServiceClient interface {
 	// coordinates off the grid), DUPLICATE_CELL, CELL_OFF_GRID. The field problem
 	// has the code of the problem.
 	RegisterLayer(context.Context, *connect.Request[v1.RegisterLayerRequest]) (*connect.Response[v1.RegisterLayerResponse], error)
-	// DropLayer removes a layer from our catalog; its table is not touched. A layer
+	// DropLayer removes a layer from our catalog; its table is not touched unless
+	// the request says to delete its tiles. A layer
 	// of an adopted catalog comes back when that is adopted again and still lists
 	// it. Errors: NOT_FOUND; ABORTED LAYER_CHANGED when it has another generation;
-	// FAILED_PRECONDITION MIGRATION_STATE while a migration of it is not over.
+	// FAILED_PRECONDITION MIGRATION_STATE while a migration of it is not over;
+	// INVALID_ARGUMENT when tiles are to be deleted that are not ours, and
+	// FAILED_PRECONDITION LAYER_EXISTS when another layer has them too.
 	DropLayer(context.Context, *connect.Request[v1.DropLayerRequest]) (*connect.Response[v1.DropLayerResponse], error)
 }
 
@@ -227,10 +230,13 @@ type SchemaServiceHandler interface {
 	// coordinates off the grid), DUPLICATE_CELL, CELL_OFF_GRID. The field problem
 	// has the code of the problem.
 	RegisterLayer(context.Context, *connect.Request[v1.RegisterLayerRequest]) (*connect.Response[v1.RegisterLayerResponse], error)
-	// DropLayer removes a layer from our catalog; its table is not touched. A layer
+	// DropLayer removes a layer from our catalog; its table is not touched unless
+	// the request says to delete its tiles. A layer
 	// of an adopted catalog comes back when that is adopted again and still lists
 	// it. Errors: NOT_FOUND; ABORTED LAYER_CHANGED when it has another generation;
-	// FAILED_PRECONDITION MIGRATION_STATE while a migration of it is not over.
+	// FAILED_PRECONDITION MIGRATION_STATE while a migration of it is not over;
+	// INVALID_ARGUMENT when tiles are to be deleted that are not ours, and
+	// FAILED_PRECONDITION LAYER_EXISTS when another layer has them too.
 	DropLayer(context.Context, *connect.Request[v1.DropLayerRequest]) (*connect.Response[v1.DropLayerResponse], error)
 }
 

@@ -136,12 +136,14 @@ class RegisterLayerResponse(_message.Message):
     def __init__(self, layer: _Optional[_Union[_layer_pb2.Layer, _Mapping]] = ..., added: _Optional[bool] = ..., rows_read: _Optional[int] = ..., elapsed: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
 
 class DropLayerRequest(_message.Message):
-    __slots__ = ("name", "generation")
+    __slots__ = ("name", "generation", "delete_tiles")
     NAME_FIELD_NUMBER: _ClassVar[int]
     GENERATION_FIELD_NUMBER: _ClassVar[int]
+    DELETE_TILES_FIELD_NUMBER: _ClassVar[int]
     name: str
     generation: int
-    def __init__(self, name: _Optional[str] = ..., generation: _Optional[int] = ...) -> None: ...
+    delete_tiles: bool
+    def __init__(self, name: _Optional[str] = ..., generation: _Optional[int] = ..., delete_tiles: _Optional[bool] = ...) -> None: ...
 
 class DropLayerResponse(_message.Message):
     __slots__ = ("layer",)

@@ -134,10 +134,13 @@ class SchemaServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def DropLayer(self, request, context):
-        """DropLayer removes a layer from our catalog; its table is not touched. A layer
+        """DropLayer removes a layer from our catalog; its table is not touched unless
+        the request says to delete its tiles. A layer
         of an adopted catalog comes back when that is adopted again and still lists
         it. Errors: NOT_FOUND; ABORTED LAYER_CHANGED when it has another generation;
-        FAILED_PRECONDITION MIGRATION_STATE while a migration of it is not over.
+        FAILED_PRECONDITION MIGRATION_STATE while a migration of it is not over;
+        INVALID_ARGUMENT when tiles are to be deleted that are not ours, and
+        FAILED_PRECONDITION LAYER_EXISTS when another layer has them too.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -65,10 +65,13 @@ class SchemaServiceStub:
     has the code of the problem.
     """
     DropLayer: _grpc.UnaryUnaryMultiCallable[_schema_pb2.DropLayerRequest, _schema_pb2.DropLayerResponse]
-    """DropLayer removes a layer from our catalog; its table is not touched. A layer
+    """DropLayer removes a layer from our catalog; its table is not touched unless
+    the request says to delete its tiles. A layer
     of an adopted catalog comes back when that is adopted again and still lists
     it. Errors: NOT_FOUND; ABORTED LAYER_CHANGED when it has another generation;
-    FAILED_PRECONDITION MIGRATION_STATE while a migration of it is not over.
+    FAILED_PRECONDITION MIGRATION_STATE while a migration of it is not over;
+    INVALID_ARGUMENT when tiles are to be deleted that are not ours, and
+    FAILED_PRECONDITION LAYER_EXISTS when another layer has them too.
     """
 
 @_typing.type_check_only
@@ -108,10 +111,13 @@ class SchemaServiceAsyncStub(SchemaServiceStub):
     has the code of the problem.
     """
     DropLayer: _aio.UnaryUnaryMultiCallable[_schema_pb2.DropLayerRequest, _schema_pb2.DropLayerResponse]  # type: ignore[assignment]
-    """DropLayer removes a layer from our catalog; its table is not touched. A layer
+    """DropLayer removes a layer from our catalog; its table is not touched unless
+    the request says to delete its tiles. A layer
     of an adopted catalog comes back when that is adopted again and still lists
     it. Errors: NOT_FOUND; ABORTED LAYER_CHANGED when it has another generation;
-    FAILED_PRECONDITION MIGRATION_STATE while a migration of it is not over.
+    FAILED_PRECONDITION MIGRATION_STATE while a migration of it is not over;
+    INVALID_ARGUMENT when tiles are to be deleted that are not ours, and
+    FAILED_PRECONDITION LAYER_EXISTS when another layer has them too.
     """
 
 class SchemaServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -190,10 +196,13 @@ class SchemaServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _schema_pb2.DropLayerRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_schema_pb2.DropLayerResponse, _abc.Awaitable[_schema_pb2.DropLayerResponse]]:
-        """DropLayer removes a layer from our catalog; its table is not touched. A layer
+        """DropLayer removes a layer from our catalog; its table is not touched unless
+        the request says to delete its tiles. A layer
         of an adopted catalog comes back when that is adopted again and still lists
         it. Errors: NOT_FOUND; ABORTED LAYER_CHANGED when it has another generation;
-        FAILED_PRECONDITION MIGRATION_STATE while a migration of it is not over.
+        FAILED_PRECONDITION MIGRATION_STATE while a migration of it is not over;
+        INVALID_ARGUMENT when tiles are to be deleted that are not ours, and
+        FAILED_PRECONDITION LAYER_EXISTS when another layer has them too.
         """
 
 def add_SchemaServiceServicer_to_server(servicer: SchemaServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
