@@ -55,7 +55,7 @@ test: tools venv verify lint modules test-go test-python ## Pass everything, as 
 	@printf '\nAll passed.\n'
 
 .PHONY: test-go
-test-go: tools ## Go tests of every module, with the race detector
+test-go: tools venv ## Go tests of every module, with the race detector
 	$(call step,Go tests)
 	@gotestsum --format pkgname-and-test-fails --hide-summary skipped -- -race -timeout 10m $(PACKAGES)
 
@@ -68,6 +68,10 @@ test-python: build venv ## Python tests, against the suite built here
 .PHONY: prove
 prove: build venv ## Compare PROVE_SETS (10000) generated merges with numpy
 	@cd python && RASTERLOOM_PROVE_SETS=$(or $(PROVE_SETS),10000) $(VENV)/bin/pytest -s tests/test_prove.py
+
+.PHONY: faults
+faults: venv ## Cut, kill, stop and abandon streams as often as promised; a quarter of an hour
+	@RASTERLOOM_FAULTS=all go test -count=1 -timeout 60m -v -run '^TestFault' ./test/scenario
 
 .PHONY: crash
 crash: ## Kill the migration at every step, in every way; an hour and more
