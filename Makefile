@@ -66,8 +66,9 @@ test-python: build venv ## Python tests, against the suite built here
 	@$(VENV)/bin/pytest -q bench/tests
 
 .PHONY: prove
-prove: build venv ## Compare PROVE_SETS (10000) generated merges with numpy
-	@cd python && RASTERLOOM_PROVE_SETS=$(or $(PROVE_SETS),10000) $(VENV)/bin/pytest -s tests/test_prove.py
+prove: build venv ## Compare PROVE_SETS (10000) generated merges with numpy, PROVE_PAIRS (500) with GDAL
+	@cd python && RASTERLOOM_PROVE_SETS=$(or $(PROVE_SETS),10000) RASTERLOOM_PROVE_PAIRS=$(or $(PROVE_PAIRS),500) \
+		$(VENV)/bin/pytest -s tests/test_prove.py tests/test_resampling.py
 
 .PHONY: faults
 faults: venv ## Cut, kill, stop and abandon streams as often as promised; a quarter of an hour

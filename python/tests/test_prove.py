@@ -13,6 +13,7 @@ import contextlib
 import os
 import random
 from dataclasses import dataclass, field
+from math import ceil, floor
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,6 +23,8 @@ import suite as demo_suite
 
 import rasterloom as rl
 
+from .gdal import COMPUTED, METHODS, oracle, request
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
@@ -29,6 +32,7 @@ if TYPE_CHECKING:
 STEP = 10.0
 TURN = 36  # columns of STEP degrees
 NODATA = -9999.0
+LARGEST = 900.0  # of the values; sums of signed ones cancel
 TYPES = {"double precision": np.float64, "real": np.float32, "smallint": np.int16, "integer": np.int32}
 # Tables with row_idx and col_idx, and where the coordinates are, if anywhere, of
 # each cell's centre (0.5) or corner (0). "south" counts rows from the south.
@@ -67,7 +71,43 @@ class Generated:
     storage: str
     values: np.ndarray  # (rows, cols)
     held: np.ndarray  # bool, (rows, cols): the cell has a value
+    method: str = ""  # how it is resampled; empty where its cells are those of the lattice
     again: dict[tuple[int, int], list[Any]] = field(default_factory=dict)  # stored values of cells, in stored order
+
+    @property
+    def extent(self) -> tuple[float, float, float, float]:
+        """North, south, west and east edge in cells of the lattice: exact, since they are parts of two."""
+        box, at = self.grid.bounds, self.world
+        edges = at.north - box.max_y, at.north - box.min_y, box.min_x - at.west, box.max_x - at.west
+        return edges[0] / STEP, edges[1] / STEP, edges[2] / STEP, edges[3] / STEP
+
+    @property
+    def covers(self) -> tuple[int, int, int, int]:
+        """The same of the cells of the lattice that can have a value."""
+        if not self.method:
+            return self.row, self.row + self.grid.rows, self.col, self.col + self.grid.cols
+        north, south, west, east = self.extent
+        if self.method in ("nearest", "bilinear", "cubic"):  # where centres lie on the layer
+            return ceil(north - 0.5), ceil(south - 0.5), ceil(west - 0.5), ceil(east - 0.5)
+        return floor(north), ceil(south), floor(west), ceil(east)
+
+    def on(self, north: int, west: int, height: int, width: int) -> np.ma.MaskedArray:
+        """Values on a window of the lattice."""
+        out = np.ma.masked_all((height, width), np.float64 if self.method in COMPUTED else self.values.dtype)
+        if self.method and height and width:
+            at = self.world
+            window = rl.Grid(at.crs, height, width, at.west + west * STEP, at.north - north * STEP, STEP, STEP)
+            exact = oracle.by_rule(request(self.method, self.grid, window, self.values), self.values, self.held)
+            has = ~np.isnan(exact)
+            out[has] = exact[has].astype(out.dtype)
+        elif not self.method:
+            for r, c in zip(*np.nonzero(self.held), strict=True):
+                i, j = r + self.row - north, c + self.col - west
+                if self.world.turn:
+                    j %= self.world.turn
+                if 0 <= i < height and 0 <= j < width:
+                    out[i, j] = self.values[r, c]
+        return out
 
     def resolve(self, rule: str) -> None:
         """Take the values of cells that are stored twice by a rule."""
@@ -121,8 +161,12 @@ def generate(
 ) -> tuple[Generated, list[str], list[tuple[Any, ...]], list[tuple[Any, ...]]]:
     """A layer, the statements that make its table around its rows, the rows, and those that come once it is known."""
     rows, cols, row, col, shift = place(rng, world, reference)
+    method, step = "", (STEP, STEP)
+    if reference and not world.turn and rng.random() < 0.3:
+        method = str(rng.choice(METHODS))
+        step = tuple(STEP * rng.choice([0.25, 0.625, 2.5, 4.0], 2))  # exact in binary, too
     grid = rl.Grid(
-        world.crs, rows, cols, world.west + (col + shift[0]) * STEP, world.north - (row + shift[1]) * STEP, STEP, STEP
+        world.crs, rows, cols, world.west + (col + shift[0]) * STEP, world.north - (row + shift[1]) * STEP, *step
     )
     sql, dtype = list(TYPES.items())[rng.integers(len(TYPES))]
     values = rng.integers(-900, 900, (rows, cols)).astype(dtype)
@@ -134,7 +178,7 @@ def generate(
         kind = rng.choice([0, 1, 2, 3, 4], (rows, cols), p=[0.8, 0.08, 0.04, 0.04, 0.04])
         kind[rng.random(rows) < 0.1] = 1
     storage = STORAGES[rng.integers(len(STORAGES))]
-    layer = Generated(name, world, grid, row, col, storage, values, kind == 0)
+    layer = Generated(name, world, grid, row, col, storage, values, kind == 0, method)
     cells: list[tuple[int, int, Any]] = []
     for r, c in np.ndindex(rows, cols):
         if kind[r, c] == 1:
@@ -150,7 +194,7 @@ def generate(
     if storage in KEYLESS:
         cells = [cells[i] for i in rng.permutation(len(cells))]
     later: list[tuple[int, int, Any]] = []
-    if storage in KEYLESS and twice and cells:
+    if storage in KEYLESS and twice and cells and not method:
         for i in {int(i) for i in rng.integers(0, len(cells), 3)}:
             r, c, value = cells[i]
             more: list[Any] = ([int(rng.integers(-900, 900))], [None, 7])[rng.integers(2)]
@@ -162,8 +206,8 @@ def generate(
         for r, c, value in cells:
             center = float(grid.x[c]), float(grid.y[r])
             if storage in ("centres", "corners"):
-                half = 0 if storage == "centres" else STEP / 2
-                rows_stored.append((center[0] - half, center[1] + half, value))
+                half = 0 if storage == "centres" else 0.5
+                rows_stored.append((center[0] - half * grid.step_x, center[1] + half * grid.step_y, value))
                 continue
             index = (rows - 1 - r if storage.startswith("south") else r, c)
             rows_stored.append((*index, *(center if storage.endswith("beside") else ()), value))
@@ -188,7 +232,9 @@ def generate(
 
 def expect(layers: list[Generated], extent: Any, rows: str) -> tuple[tuple[np.ndarray, ...], list[np.ma.MaskedArray]]:
     """The table by definition: rows and columns of the lattice, and the layers' values there."""
-    edges = [(g.row, g.row + g.grid.rows, g.col, g.col + g.grid.cols) for g in layers]
+    edges = [g.covers for g in layers]
+    if extent != "intersection":  # what covers no cell adds nothing
+        edges = [e for e in edges if e[0] < e[1] and e[2] < e[3]]
     north, south, west, east = zip(*edges, strict=True)
     if extent == "intersection":
         window = max(north), min(south), max(west), min(east)
@@ -214,16 +260,7 @@ def expect(layers: list[Generated], extent: Any, rows: str) -> tuple[tuple[np.nd
         else:
             window = max(box[0], window[0]), min(box[1], window[1]), max(box[2], window[2]), min(box[3], window[3])
     height, width = max(0, window[1] - window[0]), max(0, window[3] - window[2])
-    on_lattice = []
-    for g in layers:
-        out = np.ma.masked_all((height, width), g.values.dtype)
-        for r, c in zip(*np.nonzero(g.held), strict=True):
-            i, j = r + g.row - window[0], c + g.col - window[2]
-            if g.world.turn:
-                j %= g.world.turn
-            if 0 <= i < height and 0 <= j < width:
-                out[i, j] = g.values[r, c]
-        on_lattice.append(out)
+    on_lattice = [g.on(window[0], window[2], height, width) for g in layers]
     has = np.array([~np.ma.getmaskarray(v) for v in on_lattice])
     kept = {"any": has.any(0), "all": has.all(0), "reference": has[0], "every": np.ones((height, width), bool)}[rows]
     row, col = np.nonzero(kept)
@@ -283,6 +320,7 @@ def test_generated_sets_equal_numpy(looms: list[rl.Loom], suite: demo_suite.Suit
                     layers.append(layer)
                     write(database, layer.name, later)
                     seen[layer.storage] += 1
+                    seen["resampled"] += bool(layer.method)
                 seen["globe" if world.turn else "plane"] += 1
                 loom = looms[rng.integers(len(looms))]
                 compared, what = compare(loom, rng, layers, f"set {number} of seed {seed}")
@@ -301,10 +339,9 @@ def test_generated_sets_equal_numpy(looms: list[rl.Loom], suite: demo_suite.Suit
 
 
 def touches(a: Generated, b: Generated) -> bool:
-    """Whether the extents of two layers have a cell in common."""
-    if a.row >= b.row + b.grid.rows or b.row >= a.row + a.grid.rows:
-        return False
-    return bool(a.world.turn) or (a.col < b.col + b.grid.cols and b.col < a.col + a.grid.cols)
+    """Whether the extents of two layers have a part in common: whole cells of those that are not resampled."""
+    north, south, west, east = zip(*(g.extent if a.method or b.method else g.covers for g in (a, b)), strict=True)
+    return max(north) < min(south) and (bool(a.world.turn) or max(west) < min(east))
 
 
 def compare(loom: rl.Loom, rng: np.random.Generator, layers: list[Generated], which: str) -> tuple[int, str]:
@@ -330,13 +367,15 @@ def compare(loom: rl.Loom, rng: np.random.Generator, layers: list[Generated], wh
     rows: Any = rng.choice(["any", "all", "reference", "every"])
     order = rng.permutation(len(layers))
     which += (
-        f": extent {extent}, rows {rows}, duplicates {rule}, layers {[(g.name, g.storage, g.grid) for g in layers]}"
+        f": extent {extent}, rows {rows}, duplicates {rule}, layers "
+        f"{[(g.name, g.storage, g.method, g.grid) for g in layers]}"
     )
     if not isinstance(extent, tuple):
         extent = str(extent)
     merge = loom.merge(
         [layers[i].name for i in order],
         reference="proof_0",
+        resampling={g.name: g.method for g in layers if g.method},
         extent=extent,
         rows=str(rows),
         coordinates="both",
@@ -367,5 +406,9 @@ def compare(loom: rl.Loom, rng: np.random.Generator, layers: list[Generated], wh
         column = table[layer.name].combine_chunks()
         assert column.type == f"{want.dtype.name}".replace("float64", "double").replace("float32", "float"), which
         assert np.array_equal(column.is_null().to_numpy(zero_copy_only=False), np.ma.getmaskarray(want)), which
-        assert np.array_equal(column.drop_null().to_numpy(), want.compressed()), which
+        got = column.drop_null().to_numpy()
+        if layer.method in COMPUTED:
+            assert np.allclose(got, want.compressed(), rtol=1e-9, atol=1e-9 * LARGEST), which
+        else:
+            assert np.array_equal(got, want.compressed()), which
     return len(row) * len(layers), f"compared: duplicates {rule}" if repeated else "compared"
