@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import psycopg
 import pytest
+from psycopg import sql
 
 import rasterloom as rl
 
@@ -32,7 +33,8 @@ def page() -> dict[str, Any]:
 def raster(dtype: str, seed: int) -> np.ma.MaskedArray:
     """Make values with holes, whole tiles of them and single ones."""
     rng = np.random.default_rng(seed)
-    values = np.ma.masked_array(np.round(rng.normal(100, 30, (ROWS, COLS))).astype(dtype), rng.random((ROWS, COLS)) < 0.1)
+    values = np.round(rng.normal(100, 30, (ROWS, COLS))).astype(dtype)
+    values = np.ma.masked_array(values, rng.random((ROWS, COLS)) < 0.1)
     values[:256, 256:512] = np.ma.masked
     values[256:, :256].mask = False
     values[5, :7] = 0
@@ -45,7 +47,8 @@ def test_tiles_written_and_read_without_us(loom: rl.Loom, suite: demo_suite.Suit
     values, name = raster(dtype, len(dtype)), f"tiles_{dtype}"
     with psycopg.connect(suite.database_url, autocommit=True) as connection:
         code["write_tiles"](connection, "public", name, values, tmp_path / "written")
-        layer = loom.register(name, table=f"public.{name}", crs="EPSG:32633", bounds=(0, 0, 10.0 * COLS, 10.0 * ROWS), shape=(ROWS, COLS))
+        bounds = (0, 0, 10.0 * COLS, 10.0 * ROWS)
+        layer = loom.register(name, f"public.{name}", crs="EPSG:32633", bounds=bounds, shape=(ROWS, COLS))
         assert (layer.format, str(layer.stored_type), layer.has_key) == ("TILED", dtype, True)
 
         # Through the merger: what zarr-python encoded, we decode.
@@ -65,7 +68,10 @@ def test_tiles_written_and_read_without_us(loom: rl.Loom, suite: demo_suite.Suit
         assert np.array_equal(array[...][~values.mask], values.compressed())
 
         # A wrong checksum is told with the name of the tile.
-        connection.execute(f"UPDATE public.{name} SET data = set_byte(data, 7, get_byte(data, 7) # 1) WHERE (tile_row, tile_col) = (1, 0)")
+        flip = sql.SQL(
+            "UPDATE {} SET data = set_byte(data, 7, get_byte(data, 7) # 1) WHERE (tile_row, tile_col) = (1, 0)"
+        )
+        connection.execute(flip.format(sql.Identifier("public", name)))
         with pytest.raises(rl.RasterloomError, match="tile_row 1, tile_col 0") as caught:
             loom.merge([name]).to_arrow()
         assert caught.value.reason == "DATA_CORRUPT"
