@@ -92,9 +92,19 @@ func (c *valueColumn[T]) clear() {
 type placeColumn[T layer.Value] struct {
 	window grid.Window
 	values []T
-	// byRow is set for what depends on the row, byCol for what depends on the
-	// column.
-	byRow, byCol func(int64) T
+	// byRow is set for what depends on the row, line for what depends on the
+	// column: it has the values of a row of the window.
+	byRow func(int64) T
+	line  []T
+}
+
+// lineOf gives what depends on the column, for the columns of a window.
+func lineOf[T layer.Value](w grid.Window, byCol func(int64) T) []T {
+	line := make([]T, w.Cols())
+	for i := range line {
+		line[i] = byCol(w.ColStart + int64(i))
+	}
+	return line
 }
 
 func (c *placeColumn[T]) add(_ int, row int64, start, n int) {
@@ -108,10 +118,7 @@ func (c *placeColumn[T]) add(_ int, row int64, start, n int) {
 				c.values = append(c.values, v)
 			}
 		} else {
-			first := c.window.ColStart + int64(col)
-			for j := range int64(k) {
-				c.values = append(c.values, c.byCol(first+j))
-			}
+			c.values = append(c.values, c.line[col:col+k]...)
 		}
 		n -= k
 	}
@@ -122,18 +129,18 @@ func (c *placeColumn[T]) clear()         { c.values = c.values[:0] }
 
 // newColumns makes the columns of a plan, with room for capacity rows.
 func newColumns(p *Plan, shuttles []shuttle, capacity int) []column {
-	x := &placeColumn[float64]{byCol: p.Lattice.X}
+	x := &placeColumn[float64]{}
 	y := &placeColumn[float64]{byRow: p.Lattice.Y}
 	row := &placeColumn[int32]{byRow: func(r int64) int32 { return int32(r) }}
-	col := &placeColumn[int32]{byCol: func(c int64) int32 { return int32(c) }}
+	col := &placeColumn[int32]{}
 	var columns []column
 	if p.Coordinates.XY {
-		x.window, y.window = p.Window, p.Window
+		x.window, y.window, x.line = p.Window, p.Window, lineOf(p.Window, p.Lattice.X)
 		x.values, y.values = make([]float64, 0, capacity), make([]float64, 0, capacity)
 		columns = append(columns, x, y)
 	}
 	if p.Coordinates.RowCol {
-		row.window, col.window = p.Window, p.Window
+		row.window, col.window, col.line = p.Window, p.Window, lineOf(p.Window, func(c int64) int32 { return int32(c) })
 		row.values, col.values = make([]int32, 0, capacity), make([]int32, 0, capacity)
 		columns = append(columns, row, col)
 	}

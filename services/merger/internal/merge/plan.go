@@ -431,6 +431,7 @@ func (p *Plan) chunkCells(t *Thread) int {
 func (p *Plan) PeakMemory() int64 {
 	const batchCopies = 3 // the batch, its encoded body, and the copy that gRPC sends
 	size := bandsInFlight*float64(p.bandRows())*p.bandRowBytes() + p.resamplingBytes()
+	size += float64(p.Window.Cols()) * 12 // a row of the coordinates and indices that depend on the column
 	size += batchCopies * p.RowBytes() * float64(min(int64(p.BatchRows), p.Window.Cells()))
 	if slices.ContainsFunc(p.Threads, func(t Thread) bool { return t.Layer.Format == layer.FormatTiled }) {
 		size += tileScratch
