@@ -23,6 +23,7 @@ import suite as demo_suite
 
 import rasterloom as rl
 
+from . import tiles
 from .gdal import COMPUTED, METHODS, oracle, request
 
 if TYPE_CHECKING:
@@ -35,8 +36,9 @@ NODATA = -9999.0
 LARGEST = 900.0  # of the values; sums of signed ones cancel
 TYPES = {"double precision": np.float64, "real": np.float32, "smallint": np.int16, "integer": np.int32}
 # Tables with row_idx and col_idx, and where the coordinates are, if anywhere, of
-# each cell's centre (0.5) or corner (0). "south" counts rows from the south.
-STORAGES = ("keyed", "analysed", "unkeyed", "beside", "centres", "corners", "south", "south beside")
+# each cell's centre (0.5) or corner (0). "south" counts rows from the south. And
+# tables of tiles, made by numcodecs.
+STORAGES = ("keyed", "analysed", "unkeyed", "beside", "centres", "corners", "south", "south beside", "tiles")
 KEYLESS = ("unkeyed", "centres", "corners")
 SERVERS = (
     (),
@@ -213,6 +215,14 @@ def generate(
             rows_stored.append((*index, *(center if storage.endswith("beside") else ()), value))
         return rows_stored
 
+    if storage == "tiles":
+        chain = str(rng.choice(tiles.CHAINS))
+        statements = [
+            f"DROP TABLE IF EXISTS public.{name}",
+            f"CREATE TABLE public.{name} ({tiles.COLUMNS})",
+            f"COMMENT ON TABLE public.{name} IS '{tiles.tiling(values, chain)}'",
+        ]
+        return layer, statements, tiles.tiles(values, layer.held, chain), []
     index = "row_idx int NOT NULL, col_idx int NOT NULL"
     columns = {
         "keyed": f"{index}, value {sql}, PRIMARY KEY (row_idx, col_idx)",
