@@ -78,6 +78,10 @@ faults: venv ## Cut, kill, stop and abandon streams as often as promised; a quar
 crash: ## Kill the migration at every step, in every way; an hour and more
 	@RASTERLOOM_CRASH=all go test -count=1 -timeout 180m -v ./test/crash
 
+.PHONY: faults
+faults: venv ## Send what must be refused, over every protocol, from Go and Python
+	@go test -count=1 -v ./test/faults
+
 .PHONY: short
 short: ## Go tests without the race detector; a minute or so
 	@go test $(PACKAGES)
@@ -117,7 +121,7 @@ lint-go: tools
 .PHONY: lint-python
 lint-python: venv
 	$(call step,Python)
-	@$(VENV)/bin/ruff check python examples bench test/golden
+	@$(VENV)/bin/ruff check python examples bench test/golden test/faults
 	@$(VENV)/bin/ruff format --check python examples bench
 	@$(VENV)/bin/pyright -p python
 

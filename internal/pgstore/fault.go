@@ -56,6 +56,8 @@ func classify(code string) (fault.Kind, fault.Reason, string) {
 	switch code {
 	case "42501": // insufficient_privilege
 		return fault.Denied, fault.DatabasePermission, "the database role of this service lacks a permission for this"
+	case "22021": // character_not_in_repertoire: U+0000 in a value
+		return fault.Invalid, fault.InvalidArgument, "a text holds a character that the database does not store, such as U+0000"
 	case "25006": // read_only_sql_transaction
 		return fault.Denied, fault.DatabasePermission, "the database is read-only"
 	case "40001", "40P01": // serialization_failure, deadlock_detected
