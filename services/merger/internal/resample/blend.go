@@ -31,13 +31,13 @@ func (r *Resampler[S, D]) blend(row int64, src Window[S]) bool {
 	}
 	if r.full(rows, src) {
 		r.addRows(rows, src)
-		if r.across(total) {
+		r.across(0, len(r.out), total)
+		if !r.floats || r.finite() {
 			return true
 		}
 		// An infinity is among the values: no mean has one.
 	}
-	r.addValid(rows, src)
-	r.acrossValid(src)
+	r.acrossValid(src, r.addValid(rows, src))
 	return true
 }
 
@@ -167,12 +167,12 @@ func (r *Resampler[S, D]) repeat(sums []float64) {
 	}
 }
 
-// across sums the columns where all cells are valid. total is the sum of the
-// weights of the rows. It reports false where a result is not a finite number.
-func (r *Resampler[S, D]) across(total float64) bool {
+// across sums columns [from, to) of the window, all cells under which are valid.
+// total is the sum of the weights of the rows.
+func (r *Resampler[S, D]) across(from, to int, total float64) {
 	t := &r.k.taps
-	out, first := r.out, t.first[:len(r.out)]
-	weights, sums := t.weights, r.sums
+	out, first := r.out[from:to], t.first[from:to]
+	weights, sums := t.weights[from*t.stride:], r.sums
 	switch t.stride {
 	case 2:
 		weights = weights[:2*len(out)]
@@ -207,16 +207,17 @@ func (r *Resampler[S, D]) across(total float64) bool {
 		}
 	}
 	if k := r.k; k.method != Sum && k.form != formLinear {
-		totals := t.total[:len(out)]
+		totals := t.total[from:to]
 		for j := range out {
 			out[j] /= float64(total * totals[j])
 		}
 	}
-	if !r.floats {
-		return true
-	}
+}
+
+// finite reports whether all results that count are finite numbers.
+func (r *Resampler[S, D]) finite() bool {
 	for word, some := range r.ok {
-		for j, v := range out[word*64 : min(len(out), word*64+64)] {
+		for j, v := range r.out[word*64 : min(len(r.out), word*64+64)] {
 			if v-v != 0 && some>>j&1 != 0 {
 				return false
 			}
@@ -226,105 +227,158 @@ func (r *Resampler[S, D]) across(total float64) bool {
 }
 
 // addValid sums the values and the weights of the cells that are valid, 64
-// columns at a time.
-func (r *Resampler[S, D]) addValid(rows grid.Window, src Window[S]) {
-	var all float64
+// columns at a time. It gives the weight of a column whose cells all are.
+func (r *Resampler[S, D]) addValid(rows grid.Window, src Window[S]) (all float64) {
 	for _, w := range r.down {
 		all += w
 	}
-	stride := int(src.Cols())
 	for _, s := range r.k.segments {
 		n := int(s.Cols())
 		start := r.k.lead + int(s.DstStart-r.k.source.ColStart)
 		first := src.at(rows.RowStart, s.DstStart)
 		for d := 0; d < n; d += 64 {
 			m := min(64, n-d)
-			sums, weights := r.sums[start+d:][:m], r.weights[start+d:][:m]
-			if r.addWhole(sums, src, first+d) {
-				for i := range weights {
-					weights[i] = all
-				}
-				continue
-			}
-			clear(sums)
-			clear(weights)
-			for i, w := range r.down {
-				at := first + d + i*stride
-				addWord(sums, weights, src.Values[at:at+m], load(src.Valid, at, m), w)
-			}
+			r.addBlock(start+d, m, src, first+d, all)
 		}
 	}
 	r.repeat(r.sums)
 	r.repeat(r.weights)
+	return all
 }
 
-// addWhole is addValid for columns whose cells all are valid and finite; false if
-// they are not.
-func (r *Resampler[S, D]) addWhole(sums []float64, src Window[S], at int) bool {
+// addBlock is addValid for n columns, 64 at most, from place to of the sums; their
+// cells are from place at of the window on. Columns without a missing cell are
+// added up as addRows does, the others cell by cell, whatever is beside them.
+func (r *Resampler[S, D]) addBlock(to, n int, src Window[S], at int, all float64) {
 	stride := int(src.Cols())
+	whole, some := low(n), uint64(0)
 	for i := range r.down {
-		if load(src.Valid, at+i*stride, len(sums)) != low(len(sums)) {
-			return false
-		}
+		valid := load(src.Valid, at+i*stride, n)
+		whole, some = whole&valid, some|valid
 	}
-	addRows(sums, src.Values[at:], stride, r.down)
-	if r.floats {
-		for _, v := range sums {
-			if v-v != 0 {
-				return false
+	sums, weights := r.sums[to:to+n], r.weights[to:to+n]
+	if whole != low(n) {
+		clear(sums)
+		clear(weights)
+	}
+	some &^= whole
+	for left := whole; left != 0; {
+		from, stop := firstRun(left)
+		addRows(sums[from:stop], src.Values[at+from:], stride, r.down)
+		left &^= low(stop-from) << from
+		odd := 0.
+		for i, v := range sums[from:stop] {
+			weights[from+i] = all
+			odd += v - v
+		}
+		if odd != 0 {
+			// An infinity is among the values.
+			for i := from; i < stop; i++ {
+				if v := sums[i]; v-v != 0 {
+					sums[i], weights[i] = 0, 0
+					some |= 1 << i
+				}
 			}
 		}
 	}
-	return true
+	for i := 0; i < len(r.down) && some != 0; i++ {
+		row := at + i*stride
+		addWord(sums, weights, src.Values[row:row+n], load(src.Valid, row, n)&some, r.down[i])
+	}
 }
 
-// addWord adds up to 64 cells of one row.
+// firstRun is the first run of bits of a word that has any.
+func firstRun(word uint64) (from, stop int) {
+	from = bits.TrailingZeros64(word)
+	return from, from + bits.TrailingZeros64(^(word >> from))
+}
+
+// addWord adds the cells of one row that are valid and finite.
 func addWord[S layer.Value](sums, weights []float64, values []S, valid uint64, w float64) {
 	sums, weights = sums[:len(values)], weights[:len(values)]
-	if valid == low(len(values)) {
-		for i, value := range values {
-			if v := float64(value); v-v == 0 {
+	for valid != 0 {
+		from, stop := firstRun(valid)
+		for i := from; i < stop; i++ {
+			if v := float64(values[i]); v-v == 0 {
 				sums[i] += float64(w * v)
 				weights[i] += w
 			}
 		}
+		valid &^= low(stop-from) << from
+	}
+}
+
+// acrossValid sums the columns over valid cells: stretches without a missing one
+// as across does. all is the weight of a column whose cells all are valid.
+func (r *Resampler[S, D]) acrossValid(src Window[S], all float64) {
+	k, t := r.k, &r.k.taps
+	if k.form == formWideCubic {
+		// Its weights have both signs: a sum of some may be that of all.
+		r.acrossSome(0, len(r.out), src)
 		return
 	}
-	for ; valid != 0; valid &= valid - 1 {
-		i := bits.TrailingZeros64(valid)
-		if v := float64(values[i]); v-v == 0 {
-			sums[i] += float64(w * v)
-			weights[i] += w
+	// Where the columns end that have all their weight, from each column on.
+	ends, end := r.ends, len(r.weights)
+	for c := len(ends) - 1; c >= 0; c-- {
+		if r.weights[c] != all {
+			end = c
+		}
+		ends[c] = int32(end)
+	}
+	whole := func(j int) bool { return int(ends[t.first[j]]) >= int(t.first[j])+t.stride }
+	for from, n := 0, len(r.out); from < n; {
+		to, stretch := from+1, whole(from)
+		for to < n && whole(to) == stretch {
+			to++
+		}
+		if stretch {
+			r.across(from, to, all)
+			r.dropInfinite(from, to)
+		} else {
+			r.acrossSome(from, to, src)
+		}
+		from = to
+	}
+}
+
+// dropInfinite clears the bits of results of [from, to) that are no finite
+// numbers: a sum of finite ones may be.
+func (r *Resampler[S, D]) dropInfinite(from, to int) {
+	if !r.floats {
+		return
+	}
+	for j, v := range r.out[from:to] {
+		if v-v != 0 {
+			r.ok[(from+j)>>6] &^= 1 << ((from + j) & 63)
 		}
 	}
 }
 
-// acrossValid sums the columns over valid cells. Cells by centre whose centre is
-// in a cell that is not valid are not set in ok already.
-func (r *Resampler[S, D]) acrossValid(src Window[S]) {
+// acrossSome sums the columns [from, to) of the window over valid cells. Cells by
+// centre whose centre is in a cell that is not valid are not set in ok already.
+func (r *Resampler[S, D]) acrossSome(from, to int, src Window[S]) {
 	k, t := r.k, &r.k.taps
 	least := 0.
 	if k.form == formWideLinear || k.form == formWideCubic {
 		least = leastWeight
 	}
-	for word, some := range r.ok {
-		for ; some != 0; some &= some - 1 {
-			bit := bits.TrailingZeros64(some)
-			j := word*64 + bit
-			weights := t.weights[j*t.stride:][:t.stride]
-			values, valid := r.sums[t.first[j]:][:t.stride], r.weights[t.first[j]:][:t.stride]
-			var v, total float64
-			for i, w := range weights {
-				v += float64(w * values[i])
-				total += float64(w * valid[i])
-			}
-			if k.method != Sum {
-				v /= total
-			}
-			r.out[j] = v
-			if !(total > least) || v-v != 0 || k.method.byCentre() && !r.finiteAt(j, src) {
-				r.ok[word] &^= 1 << bit
-			}
+	for j := from; j < to; j++ {
+		if !has(r.ok, j) {
+			continue
+		}
+		weights := t.weights[j*t.stride:][:t.stride]
+		values, valid := r.sums[t.first[j]:][:t.stride], r.weights[t.first[j]:][:t.stride]
+		var v, total float64
+		for i, w := range weights {
+			v += float64(w * values[i])
+			total += float64(w * valid[i])
+		}
+		if k.method != Sum {
+			v /= total
+		}
+		r.out[j] = v
+		if !(total > least) || v-v != 0 || k.method.byCentre() && !r.finiteAt(j, src) {
+			r.ok[j>>6] &^= 1 << (j & 63)
 		}
 	}
 }

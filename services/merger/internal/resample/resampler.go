@@ -15,6 +15,8 @@ type Resampler[S, D layer.Value] struct {
 	// sums and weights are one row of the layer's columns, and down the weights
 	// of the rows that went into it.
 	sums, weights, down []float64
+	// ends are where stretches of columns with all their weight end.
+	ends []int32
 	// out and ok are the row of the window that is being made.
 	out []float64
 	ok  []uint64
@@ -52,6 +54,7 @@ func NewResampler[S, D layer.Value](k *Kernel) (*Resampler[S, D], error) {
 		r.votes = newBallot[S]()
 	default:
 		r.sums, r.out = make([]float64, k.reach), make([]float64, n)
+		r.ends = make([]int32, k.reach)
 	}
 	if k.method == Cubic {
 		r.all = make([]uint64, words(k.width))
