@@ -92,7 +92,7 @@ func TestFaultStoppedServers(t *testing.T) {
 	failed, complete, short := 0, 0, 0
 	var longest, said time.Duration
 	for range times(1, 10) {
-		m := newMortal(t, url, pool, "--drain-delay=1s", "--merger-connections=1")
+		m := newMortal(t, url, pool, "--drain-delay=1s", "--merger-connections=1", "--merger-band-bytes=1000000")
 		info := m.info(t, faultCommand)
 		conn, err := grpc.NewClient(m.flight, grpc.WithTransportCredentials(insecure.NewCredentials()))
 		if err != nil {
