@@ -34,6 +34,7 @@ type cli struct {
 	Compare compareCommand `cmd:"" help:"Make a merge's table both ways, woven and by the deprecated legacy join, and say which cells differ."`
 	Export  exportCommand  `cmd:"" help:"Have a merge written as Parquet by the server, into its directory for exports."`
 	Token   tokenCommand   `cmd:"" help:"Tokens that say who calls."`
+	SQL     sqlCommand     `cmd:"" name:"sql" help:"SQL for the administrators of a database."`
 	Version versionCommand `cmd:"" help:"Print the version."`
 }
 

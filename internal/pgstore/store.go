@@ -57,11 +57,13 @@ func Open(ctx context.Context, url string, o Options) (*Store, error) {
 	config.MaxConns = int32(orDefault(o.MaxConnections, 10))
 	config.MinConns = 0
 	connection := config.ConnConfig
+	encrypt(&connection.Config)
 	connection.ConnectTimeout = orDefault(o.ConnectTimeout, 5*time.Second)
 	// Whatever the URL asks for: the simple protocol puts values into the text.
 	connection.DefaultQueryExecMode = pgx.QueryExecModeCacheStatement
 	maps.Copy(connection.RuntimeParams, map[string]string{
 		"search_path":                         "pg_catalog",
+		"timezone":                            "UTC", // whatever the server's or the role's is
 		"application_name":                    orDefault(o.ApplicationName, "rasterloom"),
 		"statement_timeout":                   milliseconds(o.StatementTimeout),
 		"lock_timeout":                        milliseconds(orDefault(o.LockTimeout, 5*time.Second)),

@@ -185,6 +185,14 @@ func leaf(chains [][]*x509.Certificate) *x509.Certificate {
 	return chains[0][0]
 }
 
+// Refuse notes in the log line of a call why a handler refuses it before Connect
+// has it, and gives what is to be answered.
+func Refuse(ctx context.Context, err error) error {
+	c := callOf(ctx)
+	c.entered, c.protocol = true, "http"
+	return ToConnect(c.fail(err))
+}
+
 // heldWriter holds back what is written until the interceptors have the call.
 // What is held is never more than the library's own few words of refusal.
 type heldWriter struct {

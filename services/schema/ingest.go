@@ -28,8 +28,8 @@ type IngestConfig struct {
 }
 
 // ingests builds the part of the service that takes rasters.
-func ingests(db *pgstore.Store, keeper *catalog.Keeper, cfg IngestConfig, deps boot.Deps) (path string, handler http.Handler, puts *boot.Flight) {
-	ingester := ingest.New(keeper, ingestStore{db}, ingest.Limits{
+func ingests(db *pgstore.Store, ready func() error, keeper *catalog.Keeper, cfg IngestConfig, deps boot.Deps) (path string, handler http.Handler, puts *boot.Flight) {
+	ingester := ingest.New(keeper, ingestStore{db, ready}, ingest.Limits{
 		Cells: cfg.MaxCells, StreamBytes: cfg.MaxBytes, MemoryBytes: cfg.MemoryBytes, Streams: cfg.Streams,
 	})
 	uri := cfg.FlightURI
@@ -42,15 +42,24 @@ func ingests(db *pgstore.Store, keeper *catalog.Keeper, cfg IngestConfig, deps b
 }
 
 // ingestStore is a pgstore.Store as ingests want it.
-type ingestStore struct{ db *pgstore.Store }
+type ingestStore struct {
+	db    *pgstore.Store
+	ready func() error
+}
 
 // Done implements ingest.Store.
 func (s ingestStore) Done(ctx context.Context, key string) (*layer.Ingest, error) {
+	if err := s.ready(); err != nil {
+		return nil, err
+	}
 	return s.db.IngestDone(ctx, key)
 }
 
 // Begin implements ingest.Store.
 func (s ingestStore) Begin(ctx context.Context, name string) (ingest.Tx, error) {
+	if err := s.ready(); err != nil {
+		return nil, err
+	}
 	tx, err := s.db.Ingest(ctx, name)
 	if err != nil {
 		return nil, err

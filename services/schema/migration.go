@@ -8,7 +8,6 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/rasterloom/rasterloom/gen/rasterloom/schema/v1/schemav1connect"
-	"github.com/rasterloom/rasterloom/internal/boot"
 	"github.com/rasterloom/rasterloom/internal/pgstore"
 	"github.com/rasterloom/rasterloom/internal/wire"
 	"github.com/rasterloom/rasterloom/services/schema/internal/catalog"
@@ -17,13 +16,9 @@ import (
 )
 
 // migrations builds the services of migrations and of coordinates and starts the
-// worker; drain ends the calls that wait for it, stop ends it. What it was doing is rolled back, and another replica, or
+// worker once ready is closed; drain ends the calls that wait for it, stop ends it. What it was doing is rolled back, and another replica, or
 // the next start, goes on from there.
-func migrations(db *pgstore.Store, keeper *catalog.Keeper, cfg Config, deps boot.Deps) (handlers map[string]http.Handler, drain, stop func()) {
-	log := deps.Log
-	if log == nil {
-		log = zap.NewNop()
-	}
+func migrations(db *pgstore.Store, keeper *catalog.Keeper, cfg Config, log *zap.Logger, ready <-chan struct{}) (handlers map[string]http.Handler, drain, stop func()) {
 	m := db.Migrations()
 	w := worker.New(m, m, worker.Config{Lease: cfg.MigrationLease}, log.Named("migration"))
 	handlers = map[string]http.Handler{}
@@ -34,6 +29,12 @@ func migrations(db *pgstore.Store, keeper *catalog.Keeper, cfg Config, deps boot
 	handlers[path] = handler
 	ctx, cancel := context.WithCancel(context.Background())
 	var working sync.WaitGroup
-	working.Go(func() { w.Run(ctx) })
+	working.Go(func() {
+		select {
+		case <-ready:
+			w.Run(ctx)
+		case <-ctx.Done():
+		}
+	})
 	return handlers, served.Drain, func() { cancel(); working.Wait() }
 }

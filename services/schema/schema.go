@@ -6,6 +6,8 @@ import (
 	"context"
 	"time"
 
+	"go.uber.org/zap"
+
 	"github.com/rasterloom/rasterloom/gen/rasterloom/schema/v1/schemav1connect"
 	"github.com/rasterloom/rasterloom/internal/boot"
 	"github.com/rasterloom/rasterloom/internal/layer"
@@ -18,6 +20,8 @@ import (
 // Config is what the schema service can be told.
 type Config struct {
 	DatabaseURL string `help:"PostgreSQL database that holds the layers, 14 or newer. Its schema rasterloom is created and migrated at start." env:"DATABASE_URL" required:"" placeholder:"URL"`
+	// WaitForDatabase is false where somebody waits for an answer at a terminal.
+	WaitForDatabase bool `help:"Start although the database is away, and be NOT_SERVING until it is there." env:"RASTERLOOM_WAIT_FOR_DATABASE" default:"true" negatable:""`
 	// MigrationLease is the worker's own default where it is zero.
 	MigrationLease time.Duration `help:"How long a migration is left alone when the replica that carries it out is silent." env:"RASTERLOOM_MIGRATION_LEASE" default:"15s"`
 
@@ -25,30 +29,41 @@ type Config struct {
 }
 
 // New connects to the database, migrates the schema rasterloom and builds the
-// service. Errors: Invalid (the URL), Unavailable (the database), Denied (its
-// permissions).
+// service. Errors: Invalid (the URL), Unavailable (the database, unless it is
+// waited for), Denied (its permissions).
 func New(ctx context.Context, cfg Config, deps boot.Deps) (*boot.Service, error) {
 	db, err := pgstore.Open(ctx, cfg.DatabaseURL, pgstore.Options{ApplicationName: "rasterloom schema"})
 	if err != nil {
 		return nil, err
 	}
-	if err := db.Migrate(ctx); err != nil {
+	log := deps.Log
+	if log == nil {
+		log = zap.NewNop()
+	}
+	opened, err := openCatalog(ctx, db.Migrate, cfg.WaitForDatabase, log)
+	if err != nil {
 		db.Close()
 		return nil, err
 	}
 	keeper := catalog.New(store{db})
 	path, handler := schemav1connect.NewSchemaServiceHandler(rpc.New(keeper), wire.Options()...)
-	handlers, drain, stop := migrations(db, keeper, cfg, deps)
+	handlers, drain, stop := migrations(db, keeper, cfg, log, opened.ready)
 	handlers[path] = handler
-	path, handler, puts := ingests(db, keeper, cfg.Ingest, deps)
+	path, handler, puts := ingests(db, opened.check, keeper, cfg.Ingest, deps)
 	handlers[path] = handler
+	opened.guard(handlers)
 	return &boot.Service{
 		Name:     schemav1connect.SchemaServiceName,
 		Handlers: handlers,
 		Flight:   puts,
-		Check:    db.Ping,
-		Drain:    drain,
-		Close:    func() { stop(); db.Close() },
+		Check: func(ctx context.Context) error {
+			if err := opened.check(); err != nil {
+				return err
+			}
+			return db.Ping(ctx)
+		},
+		Drain: drain,
+		Close: func() { opened.close(); stop(); db.Close() },
 	}, nil
 }
 

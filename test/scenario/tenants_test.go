@@ -344,7 +344,7 @@ func (d *deployment) keepsSecrets(t *testing.T, databaseURL string) {
 	}
 	// What is inside is nobody's business either.
 	inside := map[string]string{
-		"the database's address": u.Host, "its name": u.Path[1:], "a URL of it": "postgres://", "a query": "SELECT", "a directory": d.dir, "a source file": ".go:",
+		"the database's address": u.Host, "the directory of its socket": u.Query().Get("host"), "its name": u.Path[1:], "a URL of it": "postgres://", "a query": "SELECT", "a directory": d.dir, "a source file": ".go:",
 	}
 	for what, text := range inside {
 		if i := strings.Index(said["replies"], text); i >= 0 && text != "" {
