@@ -28,6 +28,7 @@ Exit status: 0 done; 1 refused or failed; 2 the command line cannot be read; 3 t
 type cli struct {
 	Up      upCommand      `cmd:"" help:"Run the whole suite in this process, until Ctrl-C."`
 	Layers  layersCommand  `cmd:"" help:"The catalog of layers."`
+	Ingest  ingestCommand  `cmd:"" help:"Send a raster: its bands become layers."`
 	Migrate migrateCommand `cmd:"" help:"Move a layer's table to better storage, online."`
 	Align   alignCommand   `cmd:"" help:"Report how the grids of layers relate."`
 	Plan    planCommand    `cmd:"" help:"Say what a merge would do, without reading a cell."`
@@ -68,6 +69,9 @@ func report(out *os.File, err error) int {
 	if asked, ok := errors.AsType[*askError](err); ok {
 		asked.print(out)
 		return asked.status()
+	}
+	if said, ok := errors.AsType[clientError](err); ok {
+		return int(said)
 	}
 	newPainter(out).line(red, "error:", " "+err.Error())
 	return statusFailed

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rasterloom._choices import DTYPES, POINTS, PixelPoint, choice
 from rasterloom._gen.grid.v1 import grid_pb2
@@ -13,8 +13,9 @@ from rasterloom.check import CheckList, CoordinateCheck, LayerCheck
 from rasterloom.layers import Layer, LayerList
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
+    from rasterloom._progress import Progress
     from rasterloom.connection import Connection
     from rasterloom.grid import Grid
 
@@ -192,6 +193,95 @@ class Catalog:
                 grid_pb2.Extent(crs=crs, bounds=bounds or (), rows=rows, cols=cols, resolution=resolution)
             )
         return Layer.from_proto(self._connection.call(self._connection.schema.RegisterLayer, request, "schema").layer)
+
+    def ingest(
+        self,
+        source: Any,
+        *,
+        name: str,
+        band: int | str | Sequence[int | str] | None = None,
+        nodata: float | None = None,
+        crs: str | None = None,
+        bounds: tuple[float, float, float, float] | None = None,
+        transform: Any = None,
+        grid: Grid | None = None,
+        registration: PixelPoint = "center",
+        unscale: bool | None = None,
+        replace: bool = False,
+        same_grid_as: str = "",
+        progress: Progress = "auto",
+    ) -> LayerList:
+        """Send a raster to the server, where each of its bands becomes a layer.
+
+        It is read and sent window by window, in memory that does not grow with
+        it. Nothing of a band is seen by anybody until all of it is stored.
+
+        Parameters
+        ----------
+        source : path, rasterio dataset, xarray object or array
+            Whatever GDAL reads (needs rasterio); an xarray DataArray or Dataset
+            with x and y; a numpy array (rows, cols) or (bands, rows, cols) from
+            the north, with ``crs`` and where it is. A mask, of the file or of a
+            masked array, says which cells are missing.
+        name : str
+            Name of the layer. Where there are several bands, each is
+            ``name_band``, by its number or its name.
+        band : int, str or several, optional
+            The bands to take: by number from 1, by name of a variable, or by
+            coordinate. Default: all.
+        nodata : float, optional
+            Value that means "no data". Default: as the source says.
+        crs : str, optional
+            Coordinate reference system. Default: as the source says.
+        bounds : (min_x, min_y, max_x, max_y), optional
+            Outer edges, in units of the CRS, of a source that does not say them.
+        transform : Affine or six numbers, optional
+            The same as a transform, as rasterio has it.
+        grid : Grid, optional
+            The same as a grid.
+        registration : str
+            Point of a cell that coordinates of xarray name, ``"center"`` or
+            ``"upper_left"``.
+        unscale : bool, optional
+            For packed values (a scale and an offset): True stores what they
+            mean, as float64, False what is in the file. Default: refuse.
+        replace : bool
+            Replace layers of the same names that were ingested.
+        same_grid_as : str
+            A layer whose grid the raster must have, such as another band of the
+            same dataset.
+        progress : bool or "auto"
+            Show a progress bar; ``"auto"`` does on terminals and in notebooks.
+
+        Returns
+        -------
+        LayerList
+            The layers, one for each band.
+
+        Raises
+        ------
+        InvalidArgument
+            The raster cannot become a layer: it is not north-up, does not say
+            where it is, or has values of a type that no layer has.
+        AlreadyExists
+            There is a layer of that name.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> heights = np.arange(6, dtype="int16").reshape(2, 3)
+        >>> loom.ingest(heights, name="steps", crs="EPSG:32633", bounds=(0, 0, 30, 20), replace=True).names
+        ['steps']
+        >>> loom.merge(["steps"]).to_pandas()["steps"].tolist()
+        [0, 1, 2, 3, 4, 5]
+        """
+        from rasterloom.ingest import ingest
+
+        return ingest(
+            self._connection, source, name=name, band=band, nodata=nodata, crs=crs, bounds=bounds, transform=transform,
+            grid=grid, registration=registration, unscale=unscale, replace=replace, same_grid_as=same_grid_as,
+            progress=progress,
+        )  # fmt: skip
 
     def drop(self, name: str, *, generation: int = 0, delete_tiles: bool = False) -> Layer:
         """Remove a layer from the catalog; its table stays, unless its tiles are to be deleted.

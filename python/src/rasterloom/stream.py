@@ -24,7 +24,7 @@ from rasterloom import errors
 from rasterloom._arrow import arrays_of, dtype_of, fields_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Generator, Iterator
 
     from rasterloom.connection import TLS
 
@@ -86,7 +86,7 @@ class ContentHash:
     """
 
     def __init__(self, schema: pa.Schema) -> None:
-        self._columns = [_ColumnHash(field.name, dtype_of(field), field.nullable) for field in fields_of(schema)]
+        self._columns = [_ColumnHash.of(field) for field in fields_of(schema)]
         self.rows = 0
 
     def update(self, batch: pa.RecordBatch) -> None:
@@ -113,7 +113,19 @@ class _ColumnHash:
         self._values = xxhash.xxh3_128()
         self._validity = xxhash.xxh3_128() if nullable else None
 
+    @classmethod
+    def of(cls, field: pa.Field[Any]) -> _ColumnHash:
+        """Begin the hash of a column; one of fixed-size lists counts as a column of their values."""
+        listed: Any = field.type  # pyright: ignore[reportUnknownMemberType]
+        if isinstance(listed, pa.FixedSizeListType):
+            listed = cast("Any", listed)
+            return cls(field.name, np.dtype(listed.value_type.to_pandas_dtype()), listed.value_field.nullable)
+        return cls(field.name, dtype_of(field), field.nullable)
+
     def update(self, array: pa.Array[Any], rows: int) -> None:
+        if isinstance(array, pa.FixedSizeListArray):
+            listed = cast("Any", array)
+            array, rows = listed.flatten(), rows * int(listed.type.list_size)
         bits, values = array.buffers()[:2]
         start, width = array.offset, self._dtype.itemsize
         if values is not None:
@@ -247,6 +259,10 @@ class FlightSource:
             for reader in readers:  # in order: one that is stopped starts no other
                 reader.cancel()
 
+    def put(self, command: bytes) -> FlightSink:
+        """Give what a stream of cells is sent by; nothing is sent yet."""
+        return FlightSink(self._client, command, self._statuses, self._fault)
+
     def read_endpoint(
         self, ticket: fl.Ticket, number: int, opened: queue.SimpleQueue[_Reader]
     ) -> Iterator[pa.RecordBatch]:
@@ -308,6 +324,70 @@ class FlightSource:
         return errors.RasterloomError(
             f"the stream from {self.uri} failed: {_sentence(error)}", fields={"url": self.uri}
         )
+
+
+class FlightSink:
+    """One stream to a server (DoPut), as docs/ingest.md has it.
+
+    ``with sink.begin(schema):`` around the writing; leaving it without
+    :meth:`close` cancels the stream, and nothing is stored.
+    """
+
+    def __init__(
+        self,
+        client: fl.FlightClient,
+        command: bytes,
+        statuses: _CallStatuses,
+        fault: Callable[[Exception, _CallStatus | None], errors.RasterloomError],
+    ) -> None:
+        self._client = client
+        self._command = command
+        self._statuses = statuses
+        self._fault = fault
+        self.result: dict[str, Any] = {}
+
+    @contextlib.contextmanager
+    def begin(self, schema: pa.Schema) -> Generator[FlightSink]:
+        """Open the stream."""
+        try:
+            self._writer, self._reader = self._client.do_put(fl.FlightDescriptor.for_command(self._command), schema)
+        except pa.ArrowException as error:
+            raise self._fault(error, self._statuses.latest()) from error
+        self._status = self._statuses.latest()
+        try:
+            yield self
+        finally:
+            with contextlib.suppress(pa.ArrowException):  # what was wrong has been said
+                self._writer.close()
+
+    def write(self, batch: pa.RecordBatch) -> None:
+        """Send a batch."""
+        try:
+            self._writer.write_batch(batch)
+        except pa.ArrowException as error:
+            raise self._failure(error) from error
+
+    def close(self, words: bytes) -> None:
+        """Close the stream with these words, and wait until all of it is stored."""
+        try:
+            self._writer.write_metadata(pa.py_buffer(words))
+            self._writer.done_writing()
+            answer: Any = cast("Any", self._reader).read()
+            if answer is not None:
+                self.result = json.loads(answer.to_pybytes())
+            self._writer.close()
+        except pa.ArrowException as error:
+            raise self._failure(error) from error
+        if not self.result:
+            raise errors.IncompleteStream("the server ended the stream without a result", reason="INCOMPLETE_STREAM")
+
+    def _failure(self, error: Exception) -> errors.RasterloomError:
+        # A write that fails says no more than that; the end of the call has the status.
+        try:
+            self._writer.close()
+        except pa.ArrowException as end:
+            error = end
+        return self._fault(error, self._status)
 
 
 _CODES: tuple[tuple[type[Exception], grpc.StatusCode], ...] = (

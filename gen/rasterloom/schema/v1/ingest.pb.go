@@ -105,8 +105,8 @@ type IngestSpec struct {
 	Mode IngestMode `protobuf:"varint,7,opt,name=mode,proto3,enum=rasterloom.schema.v1.IngestMode" json:"mode,omitempty"`
 	// The generation that REPLACE replaces; 0: whatever it is.
 	ReplaceGeneration int64 `protobuf:"varint,8,opt,name=replace_generation,json=replaceGeneration,proto3" json:"replace_generation,omitempty"`
-	// A layer whose grid this one must have to the last bit, such as another band
-	// of the same dataset. Empty: none.
+	// A layer whose grid this one must have, to within 1e-6 of a cell, such as
+	// another band of the same dataset. Empty: none.
 	SameGridAs string `protobuf:"bytes,9,opt,name=same_grid_as,json=sameGridAs,proto3" json:"same_grid_as,omitempty"`
 	// A text of the client's choice that names this ingest. A stream that is sent
 	// again with the key of one that was stored, and with the same spec, stores

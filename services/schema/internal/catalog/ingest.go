@@ -3,6 +3,7 @@ package catalog
 import (
 	"context"
 	"fmt"
+	"math"
 	"strings"
 
 	"github.com/rasterloom/rasterloom/fault"
@@ -159,8 +160,12 @@ func layerOf(i Ingestion, old *layer.Layer) layer.Layer {
 	return l
 }
 
-// sameGrid refuses a grid that differs from another layer's in the last bit of a
-// number, or in its CRS.
+// sameGridPixels is how far the corners of two grids may be apart for these to be
+// the same: a box and its shape give the last bits of a step otherwise than an
+// origin and a step do.
+const sameGridPixels = 1e-6
+
+// sameGrid refuses a grid that is not another layer's.
 func sameGrid(i Ingestion, other layer.Layer) error {
 	if !other.HasGrid {
 		return fault.New(fault.Precondition, fault.LayerUnreadable, "layer %q has no grid to be equal to", other.Name).With("layer", other.Name)
@@ -169,7 +174,10 @@ func sameGrid(i Ingestion, other layer.Layer) error {
 	if same, _ := grid.SameCRS(a.CRS, b.CRS); same || a.CRS == b.CRS {
 		b.CRS = a.CRS
 	}
-	if a == b {
+	near := func(x, y, step float64) bool { return math.Abs(x-y) <= sameGridPixels*step }
+	p, q := a.Bounds(), b.Bounds()
+	if a.CRS == b.CRS && a.Rows == b.Rows && a.Cols == b.Cols && near(p.MinX, q.MinX, b.StepX) && near(p.MaxX, q.MaxX, b.StepX) &&
+		near(p.MinY, q.MinY, b.StepY) && near(p.MaxY, q.MaxY, b.StepY) {
 		return nil
 	}
 	if a.CRS != b.CRS {
@@ -179,6 +187,6 @@ func sameGrid(i Ingestion, other layer.Layer) error {
 	text := func(g grid.Grid) string {
 		return fmt.Sprintf("%d × %d cells of %v × %v from (%v, %v)", g.Rows, g.Cols, g.StepX, g.StepY, g.OriginX, g.OriginY)
 	}
-	return fault.New(fault.Precondition, fault.InvalidGrid, "the grid of %q has %s, and that of %q has %s: they must be equal",
-		i.Name, text(a), other.Name, text(b)).With("layer", other.Name).With("sent", text(a)).With("grid", text(b))
+	return fault.New(fault.Precondition, fault.InvalidGrid, "the grid of %q has %s, and that of %q has %s: they must be equal, to within %v of a cell",
+		i.Name, text(a), other.Name, text(b), sameGridPixels).With("layer", other.Name).With("sent", text(a)).With("grid", text(b))
 }
