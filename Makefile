@@ -75,8 +75,9 @@ faults: venv ## Cut, kill, stop and abandon streams as often as promised; a quar
 	@RASTERLOOM_FAULTS=all go test -count=1 -timeout 60m -v -run '^TestFault' ./test/scenario
 
 .PHONY: crash
-crash: ## Kill the migration at every step, in every way; an hour and more
+crash: ## Kill the migration at every step, in every way, and swap tables; an hour and more
 	@RASTERLOOM_CRASH=all go test -count=1 -timeout 180m -v ./test/crash
+	@RASTERLOOM_SWAPS=50 RASTERLOOM_ROLLBACKS=50 go test -count=1 -timeout 30m -v -run 'TestManySwaps|TestRollBacks' ./services/schema/internal/worker
 
 .PHONY: faults
 faults: venv ## Send what must be refused, over every protocol, from Go and Python

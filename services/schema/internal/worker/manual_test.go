@@ -196,6 +196,9 @@ func TestVerifyNamesWhatDiffers(t *testing.T) {
 		"flipped": {"UPDATE rasterloom.shadow_1 SET value = '-0'::float8 WHERE row_idx = 3 AND col_idx = 7", "changed"},
 		"missing": {"DELETE FROM rasterloom.shadow_1 WHERE row_idx = 3 AND col_idx = 7", "missing"},
 		"added":   {"INSERT INTO rasterloom.shadow_1 (row_idx, col_idx, value) VALUES (3, 1000, 1)", "added"},
+		"flipped in the table itself": {`ALTER TABLE public.passthrough_birds DISABLE TRIGGER rasterloom_row_1;
+			UPDATE public.passthrough_birds SET value = '-0'::float8 WHERE row_idx = 3 AND col_idx = 7;
+			ALTER TABLE public.passthrough_birds ENABLE ALWAYS TRIGGER rasterloom_row_1`, "changed"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newStage(t, 40, 30, false)
