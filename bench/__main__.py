@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import shlex
 import sys
 import time
@@ -62,7 +63,7 @@ def _run(arguments: argparse.Namespace) -> None:
 
     steps = [step for step in form.steps if wanted(step)]
     sets = [SETS[name] for name in form.sets]
-    sets = [s for s in sets if any(step.layers.startswith(s.name) for step in steps)]
+    sets = [s for s in sets if any(re.split("[/#]", step.layers)[0] == s.name for step in steps)]
     with ExitStack() as stack:
         url = arguments.database_url
         if not url:

@@ -15,6 +15,7 @@ from pathlib import Path
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
+from bench import tiles
 from bench.narrate import tell
 from bench.sets import CRS, Layer, LayerSet
 
@@ -121,9 +122,13 @@ def _make(url: str, layer: Layer) -> Layer:
         connection.execute(f"DROP TABLE IF EXISTS public.{layer.table}")
         connection.execute(layer.create_sql())
         # In the transaction that made the table, at wal_level minimal, rows skip the log.
-        connection.execute(layer.fill_sql())
+        if layer.kind == "TILED":
+            tiles.fill(connection, layer)
+        else:
+            connection.execute(layer.fill_sql())
+        key = "tile_row, tile_col" if layer.kind == "TILED" else "row_idx, col_idx"
         connection.execute("SET LOCAL maintenance_work_mem = '1GB'")
-        connection.execute(f"ALTER TABLE public.{layer.table} ADD PRIMARY KEY (row_idx, col_idx)")
+        connection.execute(f"ALTER TABLE public.{layer.table} ADD PRIMARY KEY ({key})")
     with psycopg.connect(url, autocommit=True) as connection:
         # What a table in use has: hint bits, visibility map, statistics.
         connection.execute(f"VACUUM (FREEZE, ANALYZE) public.{layer.table}")
@@ -149,6 +154,9 @@ def warm(url: str, sets: list[LayerSet]) -> None:
 
     def read(layer: Layer) -> None:
         with psycopg.connect(url, autocommit=True) as connection:
+            if layer.kind == "TILED":
+                connection.execute(f"SELECT count(md5(data)) FROM public.{layer.table}")
+                return
             connection.execute(f"SELECT count(value) FROM public.{layer.table}")
             connection.execute("SET enable_seqscan = off")
             connection.execute(f"SELECT count(row_idx) FROM public.{layer.table}")

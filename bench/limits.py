@@ -43,6 +43,8 @@ LIMITS = (
     Limit("scan", "sequential scan inside the server, one process"),
     Limit("copy_one", "COPY binary of (row, col, value), one connection", command="psql"),
     Limit("copy_two", "COPY binary, two connections, halves by ctid", command="psql"),
+    Limit("tiles_one", "COPY binary of tiles, one connection", command="psql"),
+    Limit("tiles_two", "COPY binary of tiles, two connections", command="psql"),
     Limit("packed_one", "rows packed by the server (string_agg), one connection"),
     Limit("packed_two", "rows packed by the server, two connections"),
     Limit("flight", "Flight loopback from pyarrow's C++ server"),
@@ -68,6 +70,8 @@ def measure(name: str, layers: LayerSet, database_url: str, work: Path) -> Resul
         "scan": _scan,
         "copy_one": _copy,
         "copy_two": _copy_halves,
+        "tiles_one": _tiles,
+        "tiles_two": _tiles_halves,
         "packed_one": _packed,
         "packed_two": _packed_halves,
     }[name](layers, database_url)
@@ -117,6 +121,16 @@ def _copying(rows: int, url: str, queries: list[str], connections: int) -> Resul
         return rows, 0
 
     return _timed(work)
+
+
+def _tiles(layers: LayerSet, url: str) -> Result:
+    queries = [f"SELECT * FROM {layer.table} ORDER BY tile_row, tile_col" for layer in layers.layers]
+    return _copying(_stored(layers), url, queries, 1)
+
+
+def _tiles_halves(layers: LayerSet, url: str) -> Result:
+    queries = [f"SELECT * FROM {layer.table} ORDER BY tile_row, tile_col" for layer in layers.layers]
+    return _copying(_stored(layers), url, queries, 2)
 
 
 def _stored(layers: LayerSet) -> int:

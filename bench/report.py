@@ -179,7 +179,7 @@ def _other_sets(run: Run) -> str:
                 ratio = "" if own is None or peer is LOOM else _ratio(seconds / own)
                 rows.append([f"`{name}`", peer.title, _seconds(trials), ratio, _answers(trials)])
     return (
-        "### Many layers, to an Arrow table\n\n" + _table(["set", "who", "time", "ratio", "right"], rows)
+        "### Tiles, and many layers, to an Arrow table\n\n" + _table(["set", "who", "time", "ratio", "right"], rows)
         if rows
         else ""
     )

@@ -62,8 +62,27 @@ def _comparison(main: str, seldom: int) -> list[Step]:
         if not peer.old:
             steps.append(Step(peer.name, "arrow", main, rounds))
     always = {"packed_two", "parquet_zstd", "flight"}
-    steps += [Step(limit.name, "limit", main, 99 if limit.name in always else seldom) for limit in limits.LIMITS]
+    steps += [
+        Step(limit.name, "limit", main, 99 if limit.name in always else seldom)
+        for limit in limits.LIMITS
+        if not limit.name.startswith("tiles")
+    ]
     return steps
+
+
+def _tiles(*sets: str) -> list[Step]:
+    """The same layers as tiles."""
+    return [
+        step
+        for name in sets
+        for step in (
+            Step("loom", "arrow", name),
+            Step("loom", "first", name),
+            Step("loom", "stream", name, 3),
+            Step("tiles_one", "limit", name, 3),
+            Step("tiles_two", "limit", name, 3),
+        )
+    ]
 
 
 def _loom(task: Task, *sets: str, rounds: int) -> list[Step]:
@@ -74,9 +93,10 @@ def _loom(task: Task, *sets: str, rounds: int) -> list[Step]:
 SHORT = Form(
     name="short",
     main="1m",
-    sets=("1m", "40"),
+    sets=("1m", "40", "1m-raw", "1m-zstd"),
     steps=(
         *_comparison("1m", seldom=1),
+        *_tiles("1m-raw", "1m-zstd"),
         *_loom("first", "1m#0", "1m", "40", rounds=99),
         *_loom("stream", "1m", "1m#0", "1m#1", "1m#2", "1m#3", "40", rounds=3),
         *_loom("verify", "40", rounds=1),
@@ -88,9 +108,10 @@ SHORT = Form(
 FULL = Form(
     name="full",
     main="9m",
-    sets=("1m", "9m", "40", "100m"),
+    sets=("1m", "9m", "40", "100m", "9m-raw", "9m-zstd"),
     steps=(
         *_comparison("9m", seldom=3),
+        *_tiles("9m-raw", "9m-zstd"),
         *_loom("first", "1m#0", "1m", "9m", "40", "100m", rounds=99),
         *_loom("stream", "1m#0", "1m", "9m", "9m#0", "9m#1", "9m#2", "9m#3", "40", rounds=3),
         *_loom("stream", "100m", rounds=2),

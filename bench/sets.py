@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Literal
 
@@ -24,7 +24,7 @@ WEST, NORTH = -10.0, 80.0  # outer corner of the north-west cell
 
 SEED_ROW, SEED_COL, SEED_LAYER = 73856093, 19349663, 83492791
 
-Kind = Literal["LEGACY", "COORDINATE"]
+Kind = Literal["LEGACY", "COORDINATE", "TILED"]
 
 
 @dataclass(frozen=True)
@@ -79,6 +79,7 @@ class Layer:
     number: int  # seeds the formula
     lattice: Lattice
     gappy: bool = False
+    chain: Literal["", "raw", "zstd"] = ""  # of a TILED layer
 
     def _hash(self, rows: NDArray[np.int64], cols: NDArray[np.int64]) -> NDArray[np.int64]:
         return (rows * SEED_ROW ^ cols * SEED_COL ^ np.int64(self.number * SEED_LAYER)) & 0x7FFFFFFF
@@ -97,6 +98,11 @@ class Layer:
 
     def create_sql(self) -> str:
         """Statement that makes the table, without its rows."""
+        if self.kind == "TILED":
+            return (
+                f"CREATE TABLE public.{self.table} (tile_row integer, tile_col integer, cells integer NOT NULL, "
+                "min double precision, max double precision, valid bytea, data bytea)"
+            )
         coordinates = "x_coord double precision, y_coord double precision, " if self.kind == "COORDINATE" else ""
         return (
             f"CREATE TABLE public.{self.table} (row_idx integer, col_idx integer, {coordinates}value double precision)"
@@ -121,9 +127,8 @@ class Layer:
     @property
     def recipe(self) -> str:
         """Hash of all that makes the table; when it changes, the table is made anew."""
-        return hashlib.sha256((self.create_sql() + self.fill_sql() + repr(self.lattice.bounds)).encode()).hexdigest()[
-            :16
-        ]
+        recipe = self.create_sql() + self.fill_sql() + repr(self.lattice.bounds) + self.chain
+        return hashlib.sha256(recipe.encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True)
@@ -190,6 +195,15 @@ def _four(name: str, side: int) -> LayerSet:
     )
 
 
+def _tiled(name: str, side: int, chain: Literal["raw", "zstd"]) -> LayerSet:
+    rows = _four(name, side)
+    layers = tuple(
+        replace(layer, name=f"{layer.name}_{chain}", table=f"tiles_{layer.name}_{chain}", kind="TILED", chain=chain)
+        for layer in rows.layers
+    )
+    return LayerSet(f"{name}-{chain}", f"the layers of {name} as {chain} tiles", layers)
+
+
 def _forty() -> LayerSet:
     lattice = Lattice(500, 500)
     return LayerSet(
@@ -216,7 +230,19 @@ def _one(name: str, side: int) -> LayerSet:
 
 
 SETS: Mapping[str, LayerSet] = MappingProxyType(
-    {s.name: s for s in (_four("1m", 1000), _four("9m", 3000), _forty(), _one("100m", 10_000))}
+    {
+        s.name: s
+        for s in (
+            _four("1m", 1000),
+            _four("9m", 3000),
+            _forty(),
+            _one("100m", 10_000),
+            _tiled("1m", 1000, "raw"),
+            _tiled("1m", 1000, "zstd"),
+            _tiled("9m", 3000, "raw"),
+            _tiled("9m", 3000, "zstd"),
+        )
+    }
 )
 
 

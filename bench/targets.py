@@ -47,6 +47,15 @@ def findings(run: Run) -> list[Finding]:
             [p.name for p in PEERS if p.by_hand],
         ),
         _faster(run, "→ pyarrow by Flight, against DuckDB → Arrow", 1.6, "arrow", ["duckdb_postgres"]),
+        *(
+            _tiles(run, f"{main}-{chain}", what, factor, others)
+            for chain in ("raw", "zstd")
+            for what, factor, others in (
+                ("the best peer from row tables", 10, [p.name for p in PEERS if p.source == "row tables"]),
+                ("numpy from GeoTIFFs", 2, ["geotiff_numpy"]),
+            )
+        ),
+        *(_tiles_of_flight(run, f"{main}-{chain}") for chain in ("raw", "zstd")),
         _memory_size(run),
         _memory_growth(run),
         _first_batch(run),
@@ -71,6 +80,30 @@ def _faster(run: Run, what: str, factor: float, task: Task, peers: Iterable[str]
         ratio >= factor,
         f"by {(1 - ratio / factor) * 100:.0f} %",
     )
+
+
+def _tiles(run: Run, layers: str, what: str, factor: float, peers: Iterable[str]) -> Finding:
+    own = run.seconds("loom", "arrow", layers)
+    times = {name: t for name in peers if (t := run.seconds(name, "arrow", run.main)) is not None}
+    what, target = f"{layers} tiles → pyarrow by Flight, against {what}", f"≥ {factor:g} ×"
+    if own is None or not times:
+        return Finding(what, target, "", None)
+    best = min(times, key=lambda name: times[name])
+    ratio = times[best] / own
+    return Finding(
+        what, target, f"{ratio:.2f} × ({times[best]:.2f} s ({best}) / {own:.2f} s)", ratio >= factor,
+        f"by {(1 - ratio / factor) * 100:.0f} %",
+    )  # fmt: skip
+
+
+def _tiles_of_flight(run: Run, layers: str) -> Finding:
+    what, target = f"{layers} tiles → pyarrow by Flight, of what a C++ server's loopback does", "≥ 40 %"
+    own, limit = run.seconds("loom", "arrow", layers), run.seconds("flight", "limit", run.main)
+    if own is None or limit is None:
+        return Finding(what, target, "", None)
+    share = limit / own
+    return Finding(what, target, f"{share * 100:.0f} % ({limit:.2f} s / {own:.2f} s)", share >= 0.4,
+                   f"by {(0.4 - share) * 100:.0f} points")  # fmt: skip
 
 
 def _within_limits(run: Run, main: str) -> Finding:
