@@ -104,6 +104,10 @@ fuzz-short: ## Run every fuzz target for FUZZ_TIME (10s)
 bench: venv ## Measure peers, limits and Rasterloom side by side; FORM=full takes half an hour
 	@bash bench/run.sh $(or $(FORM),short)
 
+.PHONY: bench-resampling
+bench-resampling: venv ## Measure the resampling kernels and rasterio's reproject, in turn
+	@$(VENV)/bin/python bench/resampling.py
+
 .PHONY: lint
 lint: lint-proto lint-go lint-python ## Look for mistakes: proto, Go, Python
 
