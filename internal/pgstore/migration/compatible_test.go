@@ -1,0 +1,80 @@
+package migration_test
+
+import (
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/rasterloom/rasterloom/internal/pgstore/migration"
+)
+
+// column is what a program reads and writes by.
+type column struct {
+	Table, Column, Type string
+	// Needed is true where an INSERT has to name it.
+	Needed bool
+}
+
+func columns(t *testing.T, conn *pgx.Conn) map[[2]string]column {
+	t.Helper()
+	rows, err := conn.Query(t.Context(), `
+		SELECT c.oid::regclass::text, a.attname::text, format_type(a.atttypid, a.atttypmod), a.attnotnull AND NOT a.atthasdef AND a.attidentity = '' AND a.attgenerated = ''
+		FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+		WHERE c.relnamespace = 'rasterloom'::regnamespace AND c.relkind = 'r'`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	list, err := pgx.CollectRows(rows, pgx.RowToStructByPos[column])
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := map[[2]string]column{}
+	for _, c := range list {
+		found[[2]string{c.Table, c.Column}] = c
+	}
+	return found
+}
+
+// While a deployment is renewed, a program of the version before works on the
+// new catalog: every table and column that it knows is still there, of the same
+// type, and what it writes need not name anything new.
+func TestEachVersionIsCompatibleOneStepBack(t *testing.T) {
+	t.Parallel()
+	conn := connect(t)
+	do(t, conn, `DROP SCHEMA IF EXISTS rasterloom CASCADE`)
+	do(t, conn, `DROP SCHEMA IF EXISTS rasterloom_tiles CASCADE`)
+	known := map[[2]string]column{}
+	for version := int64(1); version <= migration.Versions(); version++ {
+		if err := migration.UpTo(t.Context(), conn.Config(), version); err != nil {
+			t.Fatal(err)
+		}
+		now := columns(t, conn)
+		tables := map[string]bool{}
+		for key, was := range known {
+			tables[was.Table] = true
+			is, there := now[key]
+			if !there || is.Type != was.Type || is.Needed && !was.Needed {
+				t.Errorf("version %d takes %s.%s (%s) from the programs before it: it is %+v", version, was.Table, was.Column, was.Type, is)
+			}
+		}
+		for key, is := range now {
+			if _, old := known[key]; !old && tables[is.Table] && is.Needed {
+				t.Errorf("version %d: programs before it cannot insert into %s, which needs %s", version, is.Table, is.Column)
+			}
+		}
+		known = now
+	}
+	if len(known) < 30 {
+		t.Errorf("only %d columns were looked at", len(known))
+	}
+}
+
+// A program of before starts on a catalog that is newer than it.
+func TestACatalogMayBeNewerThanItsProgram(t *testing.T) {
+	t.Parallel()
+	conn := connect(t)
+	do(t, conn, `INSERT INTO rasterloom.schema_version (version_id, is_applied) VALUES (99999, true)`)
+	if _, applied, err := migration.Up(t.Context(), conn.Config()); err != nil || applied != 0 {
+		t.Errorf("%d applied, %v", applied, err)
+	}
+}
