@@ -74,6 +74,10 @@ prove: build venv ## Compare PROVE_SETS (10000) generated merges with numpy, PRO
 faults: venv ## Cut, kill, stop and abandon streams as often as promised; a quarter of an hour
 	@RASTERLOOM_FAULTS=all go test -count=1 -timeout 60m -v -run '^TestFault' ./test/scenario
 
+.PHONY: memory
+memory: ## Compare the memory of a merge of 100 million cells a layer with one million's; an hour and 25 GB of disk
+	@RASTERLOOM_FAULTS=all go test -count=1 -timeout 180m -v -run '^TestMemory' ./test/scenario
+
 .PHONY: crash
 crash: ## Kill the migration at every step, in every way, and swap tables; an hour and more
 	@RASTERLOOM_CRASH=all go test -count=1 -timeout 180m -v ./test/crash

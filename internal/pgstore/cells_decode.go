@@ -82,7 +82,9 @@ type cellDecoderOf[T layer.Value] struct {
 	// may come. n counts its values so far.
 	held T
 	sum  float64
-	n    int64
+	// scaled is the sum of values by 2^-512, for sums that float64 cannot hold.
+	scaled float64
+	n      int64
 }
 
 func (d *cellDecoderOf[T]) decode(rows *pgconn.ResultReader, chunk *layer.Chunk) (taken int64, full bool, err error) {
@@ -144,6 +146,7 @@ func (d *cellDecoderOf[T]) mark(row, col int64) bool {
 func (d *cellDecoderOf[T]) hold(v T) {
 	d.n++
 	d.sum += float64(v)
+	d.scaled += float64(float64(v) * 0x1p-512)
 	if d.n == 1 || d.duplicates == layer.DuplicatesLast {
 		d.held = v
 	}
@@ -153,13 +156,17 @@ func (d *cellDecoderOf[T]) hold(v T) {
 func (d *cellDecoderOf[T]) release(runs []layer.Run, values []T) ([]layer.Run, []T) {
 	v := d.held
 	if d.duplicates == layer.DuplicatesMean && d.n > 1 {
-		v = T(d.sum / float64(d.n))
+		mean := d.sum / float64(d.n)
+		if math.IsInf(d.sum, 0) || math.IsNaN(d.sum) {
+			mean = d.scaled / float64(d.n) * 0x1p512
+		}
+		v = T(mean)
 	}
 	// A mean can be NaN, of infinities of both signs.
 	if d.n > 0 && !d.missing.Is(v) {
 		runs, values = layer.Append(runs, values, int32(d.lastRow), int32(d.lastCol), v)
 	}
-	d.n, d.sum = 0, 0
+	d.n, d.sum, d.scaled = 0, 0, 0
 	return runs, values
 }
 

@@ -396,7 +396,7 @@ func TestCellsResolveDuplicates(t *testing.T) {
 			"(115, 195.1, 3), (105, 195, 1), (114.9, 194.9, 5), (135, 175, 2), (115.1, 195, NULL)",
 			center, layer.Float64, "[{0 0 1} {0 1 3} {2 3 2}]", "[{0 0 1} {0 1 5} {2 3 2}]", "[{0 0 1} {0 1 4} {2 3 2}]"},
 		{"infinities", "row_idx int, col_idx int, value float8", "(0, 0, 'Infinity'), (0, 0, '-Infinity'), (0, 1, 1e308), (0, 1, 1e308)",
-			indices, layer.Float64, "[{0 0 +Inf} {0 1 1e+308}]", "[{0 0 -Inf} {0 1 1e+308}]", "[{0 1 +Inf}]"},
+			indices, layer.Float64, "[{0 0 +Inf} {0 1 1e+308}]", "[{0 0 -Inf} {0 1 1e+308}]", "[{0 1 1e+308}]"},
 		{"integers", "row_idx int, col_idx int, value smallint", "(1, 1, 3), (1, 1, 4)",
 			indices, layer.Int16, "[{1 1 3}]", "[{1 1 4}]", ""},
 	} {
@@ -592,4 +592,31 @@ func TestCellsShareConnections(t *testing.T) {
 		t.Fatal(err)
 	}
 	set.Close()
+}
+
+// A mean is within its values, also where their sum is more than float64 holds.
+func TestMeanOfLargeValues(t *testing.T) {
+	t.Parallel()
+	reader, pool := newReader(t, CellOptions{})
+	l := layer.Layer{
+		Name: "large", Grid: grid.Grid{CRS: "EPSG:32633", Rows: 1, Cols: 4, OriginY: 1, StepX: 1, StepY: 1}, HasGrid: true,
+		HasIndices: true, StoredType: layer.Float64, Table: layer.Table{Schema: "public", Name: "large"},
+	}
+	run(t, pool, "CREATE TABLE public.large (row_idx int, col_idx int, value float8)")
+	run(t, pool, `INSERT INTO public.large VALUES (0, 0, 1.5e308), (0, 0, 1.5e308), (0, 0, 1.5e308),
+		(0, 1, 1.5e308), (0, 1, 1.5e308), (0, 1, -1.5e308), (0, 2, 'Infinity'), (0, 2, 1), (0, 3, 3), (0, 3, 4)`)
+	set, err := reader.Open(t.Context(), []layer.CellRequest{{Layer: l, Window: l.Grid.Window(), ChunkCells: 10, Duplicates: layer.DuplicatesMean}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer set.Close()
+	got, err := readAll(t.Context(), set.Stream(0))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for col, want := range []float64{1.5e308, 0.5e308, math.Inf(1), 3.5} {
+		if len(got) != 4 || got[col].value != want && math.Abs(got[col].value/want-1) > 1e-15 {
+			t.Errorf("means %v, want %v at column %d", got, want, col)
+		}
+	}
 }
