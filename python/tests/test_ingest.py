@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,14 @@ import rasterloom as rl
 from rasterloom._gen.merger.v1 import merger_pb2
 
 DATA = Path(__file__).resolve().parents[2] / "data"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _others_find_the_catalog_as_it_was(loom: rl.Loom) -> Iterator[None]:
+    before = set(loom.layers().names)
+    yield
+    for name in set(loom.layers().names) - before:
+        loom.drop(name)
 
 
 def merged(loom: rl.Loom, name: str) -> tuple[NDArray[Any], NDArray[np.bool_]]:
@@ -183,11 +192,11 @@ def test_types_that_no_layer_has(loom: rl.Loom) -> None:
 
 def test_replacing(loom: rl.Loom) -> None:
     where: dict[str, Any] = {"crs": "EPSG:32633", "bounds": (0, 0, 30, 20)}
-    loom.ingest(np.zeros((2, 3)), name="again", **where)
+    loom.ingest(np.zeros((2, 3)), name="anew", **where)
     with pytest.raises(rl.AlreadyExists):
-        loom.ingest(np.ones((2, 3)), name="again", **where)
-    assert loom.ingest(np.ones((2, 3)), name="again", replace=True, **where)[0].generation == 2
-    same(loom, "again", np.ma.masked_array(np.ones((2, 3))))
+        loom.ingest(np.ones((2, 3)), name="anew", **where)
+    assert loom.ingest(np.ones((2, 3)), name="anew", replace=True, **where)[0].generation == 2
+    same(loom, "anew", np.ma.masked_array(np.ones((2, 3))))
     with pytest.raises(rl.AlreadyExists, match="adopted"):
         loom.ingest(np.ones((2, 3)), name="coads_sst_jan", replace=True, **where)
 

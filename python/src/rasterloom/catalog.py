@@ -274,6 +274,8 @@ class Catalog:
         ['steps']
         >>> loom.merge(["steps"]).to_pandas()["steps"].tolist()
         [0, 1, 2, 3, 4, 5]
+        >>> loom.drop("steps").format
+        'TILED'
         """
         from rasterloom.ingest import ingest
 
