@@ -78,7 +78,8 @@ def test_app_metadata(client: fl.FlightClient) -> None:
 
 
 def test_expiration_time_list_actions(client: fl.FlightClient) -> None:
-    assert [a.type for a in client.list_actions()] == ["CancelFlightInfo", "RenewFlightEndpoint"]
+    names = [action.type for action in client.list_actions()]
+    assert names == ["CancelFlightInfo", "RenewFlightEndpoint", "ResumeFlightEndpoint"]
 
 
 def test_expiration_time_renew_flight_endpoint(client: fl.FlightClient) -> None:

@@ -134,7 +134,7 @@ func TestScenarioExpirationTimeListActions(t *testing.T) {
 		}
 		names = append(names, action.GetType())
 	}
-	if got := fmt.Sprint(names); got != "[CancelFlightInfo RenewFlightEndpoint]" {
+	if got := fmt.Sprint(names); got != "[CancelFlightInfo RenewFlightEndpoint ResumeFlightEndpoint]" {
 		t.Errorf("actions %s", got)
 	}
 }
@@ -240,6 +240,9 @@ func TestBadActions(t *testing.T) {
 		"cancel what is ours": {"CancelFlightInfo", &arrowflight.CancelFlightInfoRequest{Info: &arrowflight.FlightInfo{Endpoint: []*arrowflight.FlightEndpoint{info.GetEndpoint()[0], forged}}}, codes.InvalidArgument, "TICKET_INVALID"},
 		"renew noise":         {"RenewFlightEndpoint", []byte{0xff, 1, 2}, codes.InvalidArgument, "INVALID_ARGUMENT"},
 		"renew nothing":       {"RenewFlightEndpoint", []byte(nil), codes.InvalidArgument, "TICKET_INVALID"},
+		"resume noise":        {"ResumeFlightEndpoint", []byte("noise"), codes.InvalidArgument, "INVALID_ARGUMENT"},
+		"resume nowhere":      {"ResumeFlightEndpoint", resumption(info.GetEndpoint()[0], 6, 0), codes.InvalidArgument, "INVALID_ARGUMENT"},
+		"resume what is not":  {"ResumeFlightEndpoint", resumption(forged, 0, 0), codes.InvalidArgument, "TICKET_INVALID"},
 		"renew what is not":   {"RenewFlightEndpoint", &arrowflight.RenewFlightEndpointRequest{Endpoint: forged}, codes.InvalidArgument, "TICKET_INVALID"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -250,6 +253,68 @@ func TestBadActions(t *testing.T) {
 	// A refused cancel cancels nothing.
 	if _, err := s.get(t.Context(), info.GetEndpoint()[0].GetTicket().GetTicket()); err != nil {
 		t.Error(err)
+	}
+}
+
+// resumption is the body of an action that goes on behind a cell of an endpoint.
+func resumption(e *arrowflight.FlightEndpoint, row, col int64) []byte {
+	body, _ := json.Marshal(map[string]any{"ticket": e.GetTicket().GetTicket(), "after": map[string]int64{"row": row, "col": col}})
+	return body
+}
+
+// What is left of an endpoint behind each of its batches is what came behind it
+// in the first place, woven or joined.
+func TestResumeFlightEndpoint(t *testing.T) {
+	t.Parallel()
+	s := start(t, Config{})
+	rng := rand.New(rand.NewPCG(1, 9))
+	s.put(t, "birds", layer.FormatLegacy, generated(rng, utm(20, 9, 3e5, 5e6)))
+	s.put(t, "plants", layer.FormatCoordinate, generated(rng, utm(20, 9, 3e5, 5e6)))
+	for _, legacy := range []bool{false, true} {
+		spec := specOf("birds", "plants")
+		spec.Endpoints, spec.BatchRows, spec.UseLegacyMerge = 2, 7, &legacy
+		info, err := s.info(t.Context(), spec)
+		if err != nil {
+			t.Fatal(err)
+		}
+		endpoint := info.GetEndpoint()[1]
+		whole, err := s.get(t.Context(), endpoint.GetTicket().GetTicket())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for n, text := range whole.metadata {
+			var m struct{ Last struct{ Row, Col int64 } }
+			if err := json.Unmarshal([]byte(text), &m); err != nil {
+				t.Fatal(err)
+			}
+			var rest arrowflight.FlightEndpoint
+			if err := s.act(t.Context(), "ResumeFlightEndpoint", resumption(endpoint, m.Last.Row, m.Last.Col), &rest); err != nil {
+				t.Fatal(err)
+			}
+			got, err := s.get(t.Context(), rest.GetTicket().GetTicket())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if want := max(0, whole.rows-int64(7*(n+1))); got.rows != want {
+				t.Errorf("legacy %v: behind batch %d come %d rows, want %d", legacy, n, got.rows, want)
+			}
+			for i, column := range got.columns {
+				for j, v := range column {
+					w := whole.columns[i][7*(n+1)+j]
+					if (v == nil) != (w == nil) || v != nil && *v != *w {
+						t.Fatalf("legacy %v: row %d behind batch %d differs in column %d", legacy, j, n, i)
+					}
+				}
+			}
+		}
+		// Who cancels the endpoint cancels the rest of it.
+		var rest arrowflight.FlightEndpoint
+		if err := s.act(t.Context(), "ResumeFlightEndpoint", resumption(endpoint, 15, 3), &rest); err != nil {
+			t.Fatal(err)
+		}
+		s.cancel(t, info)
+		_, err = s.get(t.Context(), rest.GetTicket().GetTicket())
+		requireStatus(t, err, codes.Aborted, "FLIGHT_CANCELLED")
 	}
 }
 

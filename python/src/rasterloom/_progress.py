@@ -12,6 +12,9 @@ if TYPE_CHECKING:
 
     from tqdm import tqdm
 
+BAR = "{desc} {percentage:3.0f} %|{bar}| {postfix}"
+"""Of what has no unit but its end."""
+
 Progress = bool | Literal["auto"]
 
 

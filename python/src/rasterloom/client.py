@@ -186,6 +186,7 @@ class Loom(Catalog):
         resampling: Resampling | Mapping[str, Resampling] = "none",
         min_share: float | Mapping[str, float] | None = None,
         batch_rows: int | None = None,
+        endpoints: int | None = None,
         use_legacy_merge: bool | None = None,
         progress: Progress = "auto",
     ) -> Merge:
@@ -232,6 +233,10 @@ class Loom(Catalog):
         batch_rows : int, optional
             Rows in a record batch. Default: 65,536, halved until a batch has at
             most 4 MiB.
+        endpoints : int, optional
+            Parts to cut the table into, from north to south; those that fit in
+            memory are read four at a time. Each part is read at a moment of its
+            own. Default: the server decides; one, for all but huge tables.
         use_legacy_merge : bool, optional
             Make the table by one full outer join in SQL, as it was made before
             Rasterloom: the same table, slower. Deprecated: True warns. Default:
@@ -278,6 +283,7 @@ class Loom(Catalog):
             value_types=choice("types", types, TYPES),
             duplicates=choice("duplicates", duplicates, DUPLICATES),
             batch_rows=batch_rows or 0,
+            endpoints=endpoints or 0,
             use_legacy_merge=use_legacy_merge,
         )
         resample(spec, resampling, min_share)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal, cast, overload
 
 from rasterloom import errors
 from rasterloom._gen.merger.v1 import export_pb2
-from rasterloom._progress import progress_bar
+from rasterloom._progress import BAR, progress_bar
 from rasterloom._render import html_table, size, text_table
 
 if TYPE_CHECKING:
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from rasterloom.connection import Connection
 
 __all__ = ["Export", "ExportList", "ExportPart", "ExportStatus", "Exports"]
-
-BAR = "{desc} {percentage:3.0f} %|{bar}| {postfix}"
 
 State = Literal["QUEUED", "RUNNING", "SUCCEEDED", "FAILED", "CANCELLED"]
 

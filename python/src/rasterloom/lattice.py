@@ -136,6 +136,11 @@ class Lattice:
         return rows * width + cols
 
 
+def window_of(schema: pa.Schema) -> Window | None:
+    """Give the window of a merged table; None for a table that does not tell."""
+    return Lattice.of(schema).window if METADATA_KEY in (schema.metadata or {}) else None
+
+
 def to_numpy(table: pa.Table) -> dict[str, Masked]:
     """Lay out each layer of a merged table as a masked array.
 

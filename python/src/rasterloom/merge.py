@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 import secrets
 from contextlib import contextmanager
@@ -10,12 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from rasterloom import lattice
-from rasterloom._arrow import dtype_of, fields_of
+from rasterloom._arrow import arrays_of, dtype_of, fields_of
 from rasterloom._gen.merger.v1 import export_pb2, merger_pb2
-from rasterloom._progress import progress_bar
+from rasterloom._progress import BAR, progress_bar
 from rasterloom.export import Export
 from rasterloom.plan import Plan
 
@@ -213,18 +215,17 @@ class Merge:
             raise FileExistsError(f"{target} exists; overwrite=True replaces it")
         schema, batches = self._read(self._spec)
         with _whole_file(target, overwrite=overwrite) as part:
-            floats = [field.name for field in fields_of(schema) if dtype_of(field).kind == "f"]
+            first = next(batches, None)
+            repeating, spread = _encodings(schema, first)
             with pq.ParquetWriter(
                 part,
                 schema,
                 compression="zstd",
                 compression_level=1,
-                # Measured: dictionaries cost time and save nothing on measured
-                # values; splitting the bytes of floats helps zstd.
-                use_dictionary=False,
-                use_byte_stream_split=floats,  # pyright: ignore[reportArgumentType] - a list of columns is fine
+                use_dictionary=repeating,  # pyright: ignore[reportArgumentType] - a list of columns is fine
+                use_byte_stream_split=spread,  # pyright: ignore[reportArgumentType]
             ) as writer:
-                for batch in batches:
+                for batch in itertools.chain([] if first is None else [first], batches):
                     writer.write_batch(batch)
         return target
 
@@ -243,11 +244,27 @@ class Merge:
         info = source.flight_info(spec.SerializeToString())
 
         def batches() -> Generator[pa.RecordBatch]:
-            total = info.total_records if info.total_records >= 0 else None
-            with progress_bar(self._progress, total=total, unit=" rows", unit_scale=True, desc="merge") as bar:
-                for batch in source.batches(info):
+            window = lattice.window_of(info.schema)
+            rows = 0
+            if info.total_records >= 0 or window is None:
+                total = info.total_records if info.total_records >= 0 else None
+                bar = progress_bar(self._progress, total=total, unit=" rows", unit_scale=True, desc="merge")
+            else:
+                # How many rows come is not known before; how far down they are, is.
+                height = window.row_stop - window.row_start
+                bar = progress_bar(self._progress, total=height, desc="merge", bar_format=BAR)
+            with bar as shown:
+
+                def reached(row: int) -> None:
+                    if info.total_records < 0 and window is not None:
+                        shown.set_postfix_str(f"{rows:,} rows", refresh=False)
+                        shown.update(row + 1 - window.row_start - shown.n)
+
+                for batch in source.batches(info, reached):
+                    rows += batch.num_rows
+                    if info.total_records >= 0 or window is None:
+                        shown.update(batch.num_rows)
                     yield batch
-                    bar.update(batch.num_rows)
 
         return info.schema, batches()
 
@@ -255,6 +272,24 @@ class Merge:
         columns = ", ".join(layer.column or layer.name for layer in self._spec.layers[:4])
         more = len(self._spec.layers) - 4
         return f"<Merge of {columns}{f' and {more} more' if more > 0 else ''}; not read yet>"
+
+
+def _encodings(schema: pa.Schema, first: pa.RecordBatch | None) -> tuple[list[str], list[str]]:
+    """Say which columns get a dictionary, and of which the bytes are split.
+
+    A dictionary pays where values repeat, as coordinates do, and categories;
+    else it costs time and saves nothing, and splitting the bytes of floats helps
+    zstd more. The first batch decides, so that the same table always gives the
+    same file.
+    """
+    repeating, spread = list[str](), list[str]()
+    columns = [] if first is None else arrays_of(first)
+    for i, field in enumerate(fields_of(schema)):
+        if columns and len(pc.unique(columns[i])) * 8 <= len(columns[i]):
+            repeating.append(field.name)
+        elif dtype_of(field).kind == "f":
+            spread.append(field.name)
+    return repeating, spread
 
 
 @contextmanager

@@ -6,9 +6,11 @@ that carries a trailer. Nothing is handed out as a whole table without it.
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import itertools
 import json
+import math
 import queue
 import threading
 from dataclasses import dataclass
@@ -32,6 +34,12 @@ __all__ = ["ContentHash", "FlightSource", "Trailer"]
 
 PREFETCHED_BATCHES = 4
 """Batches read ahead of the consumer, per endpoint."""
+PARALLEL_ENDPOINTS = 4
+"""Endpoints read at a time."""
+READ_AHEAD_BYTES = 256 << 20
+"""Largest size of the endpoints that wait for their turn in memory."""
+MAX_FAILURES = 5
+"""Times that a stream may be cut without a batch in between."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,6 +188,44 @@ class _CallStatuses(fl.ClientMiddlewareFactory):
         return getattr(self._latest, "status", None)
 
 
+class _Cut(Exception):
+    """A stream that ended in the middle, by no word of the server's."""
+
+    def __init__(self, fault: errors.RasterloomError) -> None:
+        super().__init__(str(fault))
+        self.fault = fault
+
+
+@dataclass(frozen=True, slots=True)
+class _Last:
+    """The last batch that arrived whole: where it ends, and what came up to it."""
+
+    row: int
+    col: int
+    sent: str
+    received: ContentHash
+
+    @classmethod
+    def parse(cls, metadata: pa.Buffer | None, received: ContentHash) -> _Last:
+        try:
+            facts: Any = json.loads(metadata.to_pybytes() if metadata is not None else b"{}")
+            return cls(int(facts["last"]["row"]), int(facts["last"]["col"]), str(facts["hash"]), received)
+        except (ValueError, TypeError, KeyError):
+            return cls(0, 0, "", received)  # of a server that does not know how to go on
+
+    def check(self, number: int) -> None:
+        """Check that what came is what was sent: no trailer will say it of a stream that was cut."""
+        if self.sent != (received := self.received.digest()):
+            raise _incomplete(
+                number,
+                f"was cut after {self.received.rows:,} rows, and they cannot be proved to be what was sent",
+                {"rows": str(self.received.rows), "sent": self.sent, "received": received},
+            )
+
+
+_Item = tuple[pa.RecordBatch, int] | BaseException | None
+
+
 class _Reader(Protocol):
     schema: pa.Schema
 
@@ -237,24 +283,37 @@ class FlightSource:
         except pa.ArrowException as error:
             raise self._fault(error, self._statuses.latest()) from error
 
-    def batches(self, info: fl.FlightInfo) -> Iterator[pa.RecordBatch]:
+    def batches(self, info: fl.FlightInfo, reached: Callable[[int], object] | None = None) -> Iterator[pa.RecordBatch]:
         """Read the endpoints of a flight, in order, ahead of the consumer.
+
+        Endpoints that fit in READ_AHEAD_BYTES are read several at a time. A
+        stream that is cut goes on behind its last whole batch.
 
         Yields batches that have rows. Raises IncompleteStream when an endpoint
         does not end with a trailer that agrees with its rows. Leaving the loop
         early, Ctrl-C included, cancels what the server still does.
+
+        ``reached`` is told the row of the lattice in which a batch ends, before it is yielded.
         """
-        tickets = [endpoint.ticket for endpoint in info.endpoints]
-        readers = [_EndpointReader(self, ticket, number) for number, ticket in enumerate(tickets)]
+        readers = [_EndpointReader(self, info, number) for number in range(len(info.endpoints))]
         # The next endpoint begins when all of the one before has arrived: a
         # stream that waits for its turn would look stalled to the server.
         for reader, following in itertools.pairwise(readers):
             reader.following = following
         try:
-            for reader in readers[:1]:
+            for number, reader in enumerate(readers):
                 reader.start()
-            for reader in readers:
-                yield from reader
+                left = READ_AHEAD_BYTES
+                for ahead in readers[number + 1 : number + PARALLEL_ENDPOINTS]:
+                    left -= ahead.most_bytes
+                    if left < 0:
+                        break
+                    # All of it fits in memory, so it never waits for its turn.
+                    ahead.start(whole=True)
+                for batch, row in reader:
+                    if reached is not None:
+                        reached(row)
+                    yield batch
         finally:
             for reader in readers:  # in order: one that is stopped starts no other
                 reader.cancel()
@@ -264,9 +323,44 @@ class FlightSource:
         return FlightSink(self._client, command, self._statuses, self._fault)
 
     def read_endpoint(
+        self,
+        ticket: fl.Ticket,
+        number: int,
+        opened: queue.SimpleQueue[_Reader],
+        *,
+        info: fl.FlightInfo | None = None,
+        stop: threading.Event | None = None,
+    ) -> Iterator[tuple[pa.RecordBatch, int]]:
+        """Read one endpoint, checked, over as many streams as it takes.
+
+        Yields each batch with the row of the lattice in which it ends.
+        ``opened`` receives each reader, to cancel it by; ``stop`` ends the
+        waiting between streams. Where ``info`` is given, its flight is asked
+        for again when the server no longer knows the ticket.
+        """
+        stop = stop or threading.Event()
+        last: _Last | None = None
+        failures = 0
+        while True:
+            try:
+                for batch, now in self._read_stream(ticket, number, opened):
+                    failures, last = 0, now
+                    yield batch, now.row
+            except (errors.Unavailable, _Cut) as cut:
+                failures += 1
+                if (last is None and number == 0) or failures > MAX_FAILURES or stop.is_set():
+                    raise cut.fault if isinstance(cut, _Cut) else cut from None
+                stop.wait(0.05 * 4**failures)
+            else:
+                return
+            if last is not None:
+                last.check(number)
+                ticket = self._resumed(ticket, number, last, info)
+
+    def _read_stream(
         self, ticket: fl.Ticket, number: int, opened: queue.SimpleQueue[_Reader]
-    ) -> Iterator[pa.RecordBatch]:
-        """Read one endpoint, checked. ``opened`` receives the reader, to cancel it by."""
+    ) -> Iterator[tuple[pa.RecordBatch, _Last]]:
+        """Read one stream to its end, and check that it is all of it."""
         try:
             reader = cast("_Reader", self._client.do_get(ticket))
         except pa.ArrowException as error:
@@ -282,8 +376,11 @@ class FlightSource:
             except StopIteration:
                 break
             except pa.ArrowException as error:
-                raise self._fault(error, status) from error
-            batch = chunk.data
+                fault = self._fault(error, status)
+                # gRPC's own word for a connection that ended in the middle.
+                cut = isinstance(error, fl.FlightInternalError) and not fault.reason
+                raise (_Cut(fault) if cut else fault) from error
+            batch, metadata = chunk.data, chunk.app_metadata
             if batch is not None and batch.num_rows:
                 if trailer is not None:
                     raise _incomplete(number, "has rows after its trailer", {"batches": str(trailer.batches)})
@@ -291,10 +388,41 @@ class FlightSource:
                     content = ContentHash(batch.schema)
                 content.update(batch)
                 batches += 1
-                yield batch
-            elif chunk.app_metadata is not None:
-                trailer = Trailer.parse(chunk.app_metadata.to_pybytes()) or trailer
+                yield batch, _Last.parse(metadata, content)
+            elif metadata is not None:
+                trailer = Trailer.parse(metadata.to_pybytes()) or trailer
         self._check(number, trailer, content or ContentHash(reader.schema), batches)
+
+    def _resumed(self, ticket: fl.Ticket, number: int, last: _Last, info: fl.FlightInfo | None) -> fl.Ticket:
+        """Ask for a ticket for what comes behind a batch.
+
+        Aborted, with reason LAYER_CHANGED, where that is not to be had any more.
+        """
+        try:
+            return self._ticket_behind(ticket, last)
+        except errors.RasterloomError as error:
+            if info is None or error.reason not in ("TICKET_INVALID", "TICKET_EXPIRED"):
+                raise
+        # The server started again, or it took too long: the same flight anew.
+        again = self.flight_info(info.descriptor.command or b"")
+        same = [e for e in again.endpoints if e.app_metadata == info.endpoints[number].app_metadata]
+        if not again.schema.equals(info.schema, check_metadata=True) or len(same) != 1:
+            raise errors.Aborted(
+                "the stream was cut, and its layers changed since: read the table again", reason="LAYER_CHANGED"
+            )
+        return self._ticket_behind(same[0].ticket, last)
+
+    def _ticket_behind(self, ticket: fl.Ticket, last: _Last) -> fl.Ticket:
+        body = {
+            "ticket": base64.b64encode(ticket.ticket).decode(),
+            "after": {"row": last.row, "col": last.col},
+        }
+        action = fl.Action("ResumeFlightEndpoint", json.dumps(body).encode())
+        try:
+            (result,) = self._client.do_action(action, fl.FlightCallOptions(timeout=self._timeout))
+        except pa.ArrowException as error:
+            raise self._fault(error, self._statuses.latest()) from error
+        return fl.FlightEndpoint.deserialize(result.body.to_pybytes()).ticket
 
     def _check(self, number: int, trailer: Trailer | None, content: ContentHash, batches: int) -> None:
         if trailer is None:
@@ -408,28 +536,39 @@ class _EndpointReader:
     heard at once.
     """
 
-    def __init__(self, source: FlightSource, ticket: fl.Ticket, number: int) -> None:
+    def __init__(self, source: FlightSource, info: fl.FlightInfo, number: int) -> None:
         self._source = source
-        self._ticket = ticket
+        self._info = info
         self._number = number
-        self._batches: queue.Queue[pa.RecordBatch | BaseException | None] = queue.Queue(PREFETCHED_BATCHES)
+        self._batches: queue.Queue[_Item] = queue.Queue(PREFETCHED_BATCHES)
         self._opened: queue.SimpleQueue[_Reader] = queue.SimpleQueue()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"rasterloom-endpoint-{number}", daemon=True)
+        self._starting = threading.Lock()
+        self._started = False
+        self.most_bytes = _most_bytes(info, number)
         self.following: _EndpointReader | None = None
 
-    def start(self) -> None:
-        self._thread.start()
+    def start(self, *, whole: bool = False) -> None:
+        """Begin, unless it has; ``whole`` keeps all of it in memory if need be."""
+        with self._starting:
+            if self._started or self._stop.is_set():
+                return
+            self._started = True
+            if whole:
+                self._batches = queue.Queue()
+            self._thread.start()
 
     def cancel(self) -> None:
         """Stop the call if it still runs, and wait for the thread."""
-        self._stop.set()
+        with self._starting:
+            self._stop.set()
         while self._thread.is_alive():
             with contextlib.suppress(queue.Empty):
                 self._opened.get(timeout=0.02).cancel()
             self._thread.join(0.02)
 
-    def __iter__(self) -> Iterator[pa.RecordBatch]:
+    def __iter__(self) -> Iterator[tuple[pa.RecordBatch, int]]:
         while (item := self._batches.get()) is not None:
             if isinstance(item, BaseException):
                 raise item
@@ -438,7 +577,13 @@ class _EndpointReader:
     def _run(self) -> None:
         end: BaseException | None = None
         try:
-            for batch in self._source.read_endpoint(self._ticket, self._number, self._opened):
+            for batch in self._source.read_endpoint(
+                self._info.endpoints[self._number].ticket,
+                self._number,
+                self._opened,
+                info=self._info,
+                stop=self._stop,
+            ):
                 if not self._put(batch):
                     return
             if self.following is not None:
@@ -447,7 +592,7 @@ class _EndpointReader:
             end = error
         self._put(end)
 
-    def _put(self, item: pa.RecordBatch | BaseException | None) -> bool:
+    def _put(self, item: _Item) -> bool:
         while not self._stop.is_set():
             try:
                 self._batches.put(item, timeout=0.1)
@@ -463,6 +608,18 @@ def _incomplete(number: int, what: str, fields: dict[str, str]) -> errors.Incomp
         reason="INCOMPLETE_STREAM",
         fields={"endpoint": str(number)} | fields,
     )
+
+
+def _most_bytes(info: fl.FlightInfo, number: int) -> float:
+    """Largest size of an endpoint's batches; infinite where the server does not say."""
+    try:
+        rows: Any = json.loads(info.endpoints[number].app_metadata)
+        facts: Any = json.loads((info.schema.metadata or {})[b"rasterloom"])
+        window = facts["window"]
+        cells = (rows["row_stop"] - rows["row_start"]) * (window["col_stop"] - window["col_start"])
+        return cells * sum(dtype_of(field).itemsize + 1 / 8 for field in fields_of(info.schema))
+    except (ValueError, TypeError, KeyError):
+        return math.inf
 
 
 def _sentence(error: Exception) -> str:

@@ -1,7 +1,9 @@
 package flight
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
 	"time"
 
@@ -11,6 +13,7 @@ import (
 
 	"github.com/rasterloom/rasterloom/fault"
 	"github.com/rasterloom/rasterloom/internal/access"
+	"github.com/rasterloom/rasterloom/services/merger/internal/merge"
 )
 
 // cancelWait is how long a cancel waits for the streams that it stops.
@@ -34,7 +37,17 @@ var actions = []struct {
 			"the old one stays good until it expires.",
 		(*Server).renewFlightEndpoint,
 	},
+	{
+		resumeActionType,
+		"Make a ticket for what is left of an endpoint whose stream was cut. Body: JSON, {\"ticket\": base64, \"after\": {\"row\": …, \"col\": …}}, " +
+			"the ticket of the endpoint and `last` of the last batch that arrived whole. Result: FlightEndpoint. Its layers are those of the old ticket, " +
+			"to the generation.",
+		(*Server).resumeFlightEndpoint,
+	},
 }
+
+// resumeActionType is an action of our own.
+const resumeActionType = "ResumeFlightEndpoint"
 
 // ListActions lists what DoAction can do.
 func (s *Server) ListActions(_ *arrowflight.Empty, stream arrowflight.FlightService_ListActionsServer) error {
@@ -139,4 +152,32 @@ func (s *Server) renewFlightEndpoint(ctx context.Context, body []byte) (proto.Me
 	renewed.Ticket = &arrowflight.Ticket{Ticket: signed}
 	renewed.ExpirationTime = timestamppb.New(expires)
 	return renewed, nil
+}
+
+// resumeFlightEndpoint makes a ticket for what comes behind a cell of an
+// endpoint.
+func (s *Server) resumeFlightEndpoint(ctx context.Context, body []byte) (proto.Message, error) {
+	var request struct {
+		Ticket []byte      `json:"ticket"`
+		After  *merge.Cell `json:"after"`
+	}
+	decoder := json.NewDecoder(bytes.NewReader(body))
+	decoder.DisallowUnknownFields()
+	if err := decoder.Decode(&request); err != nil || request.After == nil {
+		return nil, fault.New(fault.Invalid, fault.InvalidArgument, "the body of the action is not JSON with ticket and after").
+			With("field", "body").Because(err)
+	}
+	t, err := s.signer.open(request.Ticket, access.From(ctx).Name)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.running.check(t.key()); err != nil {
+		return nil, err
+	}
+	if row := request.After.Row; row < t.Start || row >= t.Stop {
+		return nil, fault.New(fault.Invalid, fault.InvalidArgument, "row %d is not in the endpoint, which has rows %d to %d", row, t.Start, t.Stop).
+			With("field", "after").With("row", row).With("row_start", t.Start).With("row_stop", t.Stop)
+	}
+	t.After, t.Start = request.After, request.After.Row
+	return s.endpoint(t, s.signer.now().Add(ticketLife))
 }

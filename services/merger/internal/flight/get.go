@@ -50,6 +50,7 @@ func (s *Server) stream(ctx context.Context, t ticket, stream grpc.ServerStream,
 	if err := t.check(plan, canonical); err != nil {
 		return err
 	}
+	plan.After = t.After
 	release, err := s.opts.Budget.Lease(ctx, t.Principal, plan.PeakMemory())
 	if err != nil {
 		return err

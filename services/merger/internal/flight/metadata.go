@@ -19,8 +19,11 @@ type endpointMetadata struct {
 
 // batchMetadata goes with each batch, and trailer with the last message.
 type batchMetadata struct {
-	Sequence int64 `json:"sequence"`
-	Row      int64 `json:"row"`
+	Sequence int64      `json:"sequence"`
+	Row      int64      `json:"row"`
+	Last     merge.Cell `json:"last"`
+	// Hash is of all rows up to this batch's last.
+	Hash string `json:"hash"`
 }
 
 type trailer struct {
@@ -37,8 +40,8 @@ type trailerLayer struct {
 	Cells      int64  `json:"cells"`
 }
 
-func metadataOf(b *merge.Batch) ([]byte, error) {
-	return json.Marshal(batchMetadata{Sequence: b.Sequence, Row: b.FirstRow})
+func metadataOf(b *merge.Batch, hash string) ([]byte, error) {
+	return json.Marshal(batchMetadata{Sequence: b.Sequence, Row: b.FirstRow, Last: b.Last, Hash: hash})
 }
 
 func trailerOf(plan *merge.Plan, result merge.Result, hash string) ([]byte, error) {

@@ -184,28 +184,36 @@ func (s *Server) info(ctx context.Context, plan *merge.Plan, canonical []byte, d
 		return nil, fmt.Errorf("write the metadata of a flight: %w", err)
 	}
 	expires := s.signer.now().Add(ticketLife)
-	t := ticket{Flight: rand.Text(), Principal: access.From(ctx).Name, Spec: canonical, Expires: expires.Unix()}
+	t := ticket{Flight: rand.Text(), Principal: access.From(ctx).Name, Spec: canonical}
 	for _, thread := range plan.Threads {
 		t.Layers = append(t.Layers, ticketLayer{thread.Layer.Name, thread.Layer.Generation})
 	}
 	for e := range plan.Endpoints {
 		rows := plan.Range(e)
-		t.Start, t.Stop = rows.Start, rows.Stop
-		signed, err := s.signer.sign(t)
+		t.Start, t.Stop, t.Endpoint = rows.Start, rows.Stop, rows.Start
+		endpoint, err := s.endpoint(t, expires)
 		if err != nil {
 			return nil, err
 		}
-		metadata, err := json.Marshal(endpointMetadata{RowStart: rows.Start, RowStop: rows.Stop})
-		if err != nil {
-			return nil, fmt.Errorf("write the metadata of an endpoint: %w", err)
-		}
-		info.Endpoint = append(info.Endpoint, &arrowflight.FlightEndpoint{
-			Ticket:         &arrowflight.Ticket{Ticket: signed},
-			ExpirationTime: timestamppb.New(expires),
-			AppMetadata:    metadata,
-		})
+		info.Endpoint = append(info.Endpoint, endpoint)
 	}
 	return info, nil
+}
+
+// endpoint signs a ticket.
+func (s *Server) endpoint(t ticket, expires time.Time) (*arrowflight.FlightEndpoint, error) {
+	t.Expires = expires.Unix()
+	signed, err := s.signer.sign(t)
+	if err != nil {
+		return nil, err
+	}
+	metadata, err := json.Marshal(endpointMetadata{RowStart: t.Start, RowStop: t.Stop})
+	if err != nil {
+		return nil, fmt.Errorf("write the metadata of an endpoint: %w", err)
+	}
+	return &arrowflight.FlightEndpoint{
+		Ticket: &arrowflight.Ticket{Ticket: signed}, ExpirationTime: timestamppb.New(expires), AppMetadata: metadata,
+	}, nil
 }
 
 var _ arrowflight.FlightServer = (*Server)(nil)

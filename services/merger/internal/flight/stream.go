@@ -44,10 +44,6 @@ func newBatchWriter(stream grpc.ServerStream, schema *arrow.Schema, plan *merge.
 // may use them again once it returns nil. After an error it must not: the
 // transport may still read them.
 func (w *batchWriter) write(ctx context.Context, b *merge.Batch) error {
-	metadata, err := metadataOf(b)
-	if err != nil {
-		return err
-	}
 	w.hash.AddRows(b.Rows)
 	for i, v := range b.Columns {
 		values, err := columnar.Bytes(v.Values)
@@ -55,6 +51,10 @@ func (w *batchWriter) write(ctx context.Context, b *merge.Batch) error {
 			return err
 		}
 		w.hash.Add(i, values, v.Valid)
+	}
+	metadata, err := metadataOf(b, w.hash.Sum())
+	if err != nil {
+		return err
 	}
 	record, err := columnar.Record(w.schema, b)
 	if err != nil {

@@ -36,13 +36,17 @@ type ticket struct {
 	// Start and Stop are the rows of the reference lattice.
 	Start int64 `json:"start"`
 	Stop  int64 `json:"stop"`
+	// After is the last cell that the client has already; nil for none.
+	After *merge.Cell `json:"after,omitempty"`
+	// Endpoint is the Start of the endpoint that this is all or the rest of.
+	Endpoint int64 `json:"endpoint"`
 	// Layers are the layers as they were planned with.
 	Layers  []ticketLayer `json:"layers"`
 	Expires int64         `json:"expires"` // Unix time in seconds
 }
 
 // key names the endpoint that the ticket is for.
-func (t ticket) key() endpointKey { return endpointKey{t.Flight, t.Start} }
+func (t ticket) key() endpointKey { return endpointKey{t.Flight, t.Endpoint} }
 
 type ticketLayer struct {
 	Name       string `json:"name"`

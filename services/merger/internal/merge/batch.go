@@ -15,6 +15,8 @@ type Batch struct {
 	Sequence int64
 	// FirstRow is the lattice row of the first cell.
 	FirstRow int64
+	// Last is the last cell.
+	Last Cell
 	// Rows is the number of rows, at least 1.
 	Rows int
 	// Columns are the columns, as Plan.Columns lists them.

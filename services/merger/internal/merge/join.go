@@ -106,6 +106,9 @@ func Join(ctx context.Context, p *Plan, rows Rows, joined Joined, emit func(*Bat
 				With("row", r).With("col", c)
 		}
 		last = at
+		if p.After.covers(r, c) {
+			continue
+		}
 		if err := j.add(r, c, row); err != nil {
 			return Result{}, err
 		}
@@ -192,6 +195,7 @@ func (j *joiner) add(r, c int64, row *layer.JoinedRow) error {
 		}
 	}
 	j.batch.Rows++
+	j.batch.Last = Cell{r, c}
 	if j.batch.Rows == j.plan.BatchRows {
 		return j.flush()
 	}

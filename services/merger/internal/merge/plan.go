@@ -148,6 +148,9 @@ type Plan struct {
 	Limits    Limits
 	// Legacy asks for the deprecated way to merge: Join in place of Weave.
 	Legacy bool
+	// After is the last cell that the receiver has already: the table goes on
+	// behind it. Nil: from the beginning.
+	After *Cell
 }
 
 // Complete checks the plan against its limits, fills what was left to it and

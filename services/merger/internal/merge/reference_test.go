@@ -173,6 +173,9 @@ func naive(p *Plan, rows Rows, cells [][]cell) *table {
 	}
 	for r := rows.Start; r < rows.Stop; r++ {
 		for c := p.Window.ColStart; c < p.Window.ColStop; c++ {
+			if a := p.After; a != nil && (r < a.Row || r == a.Row && c <= a.Col) {
+				continue
+			}
 			var row []uint64
 			var null []bool
 			if p.Coordinates.XY {

@@ -186,6 +186,7 @@ func (g *gatherer) gather(b band) error {
 	cells := int(b.rows.Stop-b.rows.Start) * width
 	kept := g.kept[:bitmap.Words(cells)]
 	g.keep(kept, b.index, cells)
+	bitmap.Unset(kept, 0, g.plan.passedOver(b.rows))
 	for i, s := range g.shuttles {
 		held := bitmap.Ones(s.valid(b.index)[:len(kept)])
 		s.tally().held += held
@@ -209,6 +210,7 @@ func (g *gatherer) gather(b band) error {
 			}
 			g.batch.Rows += n
 			start += n
+			g.batch.Last = Cell{b.rows.Start + int64((start-1)/width), g.plan.Window.ColStart + int64((start-1)%width)}
 			if g.batch.Rows == g.plan.BatchRows {
 				if err := g.flush(); err != nil {
 					return err

@@ -44,6 +44,13 @@ func TestWeaveEqualsDefinition(t *testing.T) {
 		if total != len(want.rows) {
 			t.Fatalf("merge %d: %d endpoints have %d rows, the whole has %d", n, g.plan.Endpoints, total, len(want.rows))
 		}
+		// So is what comes up to a cell, and what comes behind it.
+		w := g.plan.Window
+		g.plan.After = &Cell{w.RowStart + rng.Int64N(w.Rows()), w.ColStart + rng.Int64N(w.Cols())}
+		for _, rest := range []Rows{rows, {g.plan.After.Row, rows.Stop}} {
+			requireSame(t, g.weave(t, rest, randomSizes(rng.Uint64())), naive(g.plan, rest, g.cells))
+		}
+		g.plan.After = nil
 		if most, exact := g.plan.MaxRows(); int64(total) > most || exact && int64(total) != most {
 			t.Fatalf("merge %d: %d rows, and the plan says %d (exact %v)", n, total, most, exact)
 		}

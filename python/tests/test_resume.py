@@ -1,0 +1,104 @@
+"""Streams that are cut go on where they were, or say that they cannot."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING
+
+import psycopg
+import pytest
+
+import rasterloom as rl
+from rasterloom.stream import FlightSource
+
+from .test_flight_scenarios import cutting
+
+if TYPE_CHECKING:
+    import suite as demo_suite
+
+BANDS = [f"olinda-l7-b{band}" for band in range(1, 5)]
+
+
+def test_a_cut_stream_goes_on_behind_its_last_whole_batch(loom: rl.Loom) -> None:
+    """Every connection is cut after so many bytes; the table is whole all the same."""
+    merge = loom.merge(BANDS, batch_rows=2000, progress=False)
+    whole = merge.to_arrow()
+    with cutting(merge.plan.flight_uri) as cut:
+        cut.limit = 1_500_000
+        source = FlightSource(cut.uri, timeout=10)
+        asked: list[str] = []
+        resumed = source._resumed
+
+        def counted(*arguments, **options):
+            asked.append("resume")
+            return resumed(*arguments, **options)
+
+        source._resumed = counted  # type: ignore[method-assign]
+        info = source.flight_info(merge.spec.SerializeToString())
+        batches = list(source.batches(info))
+        source.close()
+    assert len(asked) >= 2, "nothing was cut"
+    assert [b.num_rows for b in batches] == [b.num_rows for b in whole.to_batches()]
+    import pyarrow as pa
+
+    assert pa.Table.from_batches(batches, schema=info.schema).equals(whole)
+    print(f"cut {len(asked)} times, {whole.num_rows:,} rows")
+
+
+def test_layers_that_changed_are_never_mixed(loom: rl.Loom, suite: demo_suite.Suite) -> None:
+    """A stream that is cut while its layer changes ends with ABORTED."""
+    band = loom.layer("olinda-l7-b1")
+    loom.register("bumped", band.table, band.grid)
+    merge = loom.merge(["bumped"], batch_rows=2000, progress=False)
+    try:
+        with cutting(merge.plan.flight_uri) as cut:
+            cut.limit = 600_000
+            source = FlightSource(cut.uri, timeout=10)
+            info = source.flight_info(merge.spec.SerializeToString())
+            batches = source.batches(info)
+            next(batches)
+            with psycopg.connect(suite.database_url) as database:
+                database.execute("UPDATE rasterloom.layer SET generation = generation + 1 WHERE name = 'bumped'")
+            with pytest.raises(rl.Aborted) as caught:
+                list(batches)
+            source.close()
+        assert caught.value.reason == "LAYER_CHANGED"
+    finally:
+        loom.drop("bumped")
+
+
+@pytest.mark.parametrize("endpoints", [1, 3, 16, 200])
+def test_endpoints_are_the_table(loom: rl.Loom, endpoints: int) -> None:
+    whole = loom.merge(BANDS, progress=False).to_arrow()
+    assert loom.merge(BANDS, endpoints=endpoints, progress=False).to_arrow().equals(whole)
+
+
+def test_ctrl_c_reaches_the_database(suite: demo_suite.Suite) -> None:
+    """A second after SIGINT in the middle of a table no query of it runs any more."""
+    program = (
+        "import rasterloom as rl\n"
+        f"merge = rl.connect().merge({BANDS!r}, batch_rows=1, rows='every', progress=False)\n"
+        "for i, batch in enumerate(merge.to_batches()):\n"
+        "    if i == 100: print('reading', flush=True)\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "reading\n"
+    question = (
+        "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend' "
+        "AND pid <> pg_backend_pid() AND state <> 'idle'"
+    )
+    with psycopg.connect(suite.database_url, autocommit=True) as database:
+        assert database.execute(question).fetchone() != (0,), "nothing is being read"
+        began = time.monotonic()
+        process.send_signal(signal.SIGINT)
+        while database.execute(question).fetchone() != (0,):
+            assert time.monotonic() - began < 1, "the server still reads"
+            time.sleep(0.02)
+        print(f"idle after {time.monotonic() - began:.2f} s")
+    assert process.communicate(timeout=10)[1].rstrip().endswith("KeyboardInterrupt")
