@@ -113,7 +113,7 @@ bench-resampling: venv ## Measure the resampling kernels and rasterio's reprojec
 	@$(VENV)/bin/python bench/resampling.py
 
 .PHONY: lint
-lint: lint-proto lint-go lint-python ## Look for mistakes: proto, Go, Python
+lint: lint-proto lint-go lint-python lint-deployment ## Look for mistakes: proto, Go, Python, what deploys them
 
 .PHONY: lint-proto
 lint-proto: tools
@@ -133,6 +133,19 @@ lint-python: venv
 	@$(VENV)/bin/ruff check python examples bench test/golden test/faults
 	@$(VENV)/bin/ruff format --check python examples bench
 	@$(VENV)/bin/pyright -p python
+
+.PHONY: lint-deployment
+lint-deployment:
+	$(call step,Deployment)
+	@cd tools/deployment && GOWORK=off go test ./...
+
+.PHONY: sbom
+sbom: tools ## List what each binary is made of, as CycloneDX, in .bin/sbom/
+	@mkdir -p $(BIN)/sbom
+	@for m in services/aligner services/schema services/merger cmd/rasterloom; do n=$$(basename $$m); \
+		main=cmd/$$n; [ -d $$m/$$main ] || main=.; \
+		GOWORK=off cyclonedx-gomod app -json -licenses -main $$main -output $(BIN)/sbom/$$n.cdx.json $$m 2>/dev/null; \
+		printf '%s: %s components\n' $(BIN)/sbom/$$n.cdx.json $$(grep -c '"type": "library"' $(BIN)/sbom/$$n.cdx.json); done
 
 .PHONY: vulnerabilities
 vulnerabilities: tools ## Look for known vulnerabilities; VULNDB=file:///path names a database

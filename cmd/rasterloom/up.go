@@ -56,6 +56,11 @@ func (c upCommand) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	stopTraces, err := boot.StartTraces(ctx, c.Trace, "rasterloom", log)
+	if err != nil {
+		return err
+	}
+	defer stopTraces()
 	start := time.Now()
 	// The doors first: a port in use is known at once, before a database starts.
 	process, err := boot.Open(ctx, c.Config, c.FlightListen, log)

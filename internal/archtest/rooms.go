@@ -37,6 +37,10 @@ var (
 	rpc = list(connect, proto, []string{"google.golang.org/grpc", "net/http"})
 )
 
+// interfacesOfSQL can reach nothing: it has the interfaces that values implement
+// to be stored, which libraries import that know of no database.
+const interfacesOfSQL = "database/sql/driver"
+
 // rooms is the import rule.
 var rooms = []room{
 	{
@@ -94,6 +98,7 @@ var rooms = []room{
 		may: []string{
 			"internal/pgstore", "internal/pixelsql", "internal/bitmap", "internal/tile", "internal/layer", "internal/migrate", "internal/failpoint", "grid", "fault",
 			"github.com/jackc/pgx", "github.com/jackc/puddle", "github.com/pressly/goose", "golang.org/x/sync", "go.uber.org/zap",
+			"github.com/exaring/otelpgx",
 		},
 		never: list([]string{"gen"}, connect, arrow),
 		why:   "all SQL lives here, and none of the protocols",
@@ -111,6 +116,7 @@ var rooms = []room{
 		may: []string{
 			"gen", "internal/access", "internal/layer", "grid", "fault", "connectrpc.com/connect", "connectrpc.com/validate", "buf.build/go/protovalidate",
 			"google.golang.org/grpc", "google.golang.org/protobuf", "google.golang.org/genproto", "go.uber.org/zap",
+			"connectrpc.com/otelconnect", "go.opentelemetry.io", "github.com/prometheus/client_golang/prometheus",
 		},
 		never: list(pgx, arrow),
 		why:   "it converts between messages and values, and knows no storage",

@@ -19,6 +19,8 @@ type Config struct {
 	Insecure     bool          `help:"Listen on an address other than loopback, and send tokens, although nothing is encrypted." env:"RASTERLOOM_INSECURE"`
 	DrainDelay   time.Duration `help:"At shutdown, time between saying NOT_SERVING and closing the door, for load balancers to notice." default:"0s" env:"RASTERLOOM_DRAIN_DELAY"`
 	DrainTimeout time.Duration `help:"At shutdown, longest time that calls in hand get to end." default:"30s" env:"RASTERLOOM_DRAIN_TIMEOUT"`
+	DebugListen  string        `help:"Loopback address for profiles (Go's pprof), such as 127.0.0.1:6060. Default: none." env:"RASTERLOOM_DEBUG_LISTEN" placeholder:"HOST:PORT"`
+	Trace        TraceConfig   `embed:"" prefix:"trace-"`
 	Log          LogConfig     `embed:"" prefix:"log-" envprefix:"RASTERLOOM_LOG_"`
 	TLS          TLSConfig     `embed:"" prefix:"tls-" envprefix:"RASTERLOOM_TLS_" group:"Encryption"`
 	Access       AccessConfig  `embed:"" group:"Who is let in"`

@@ -8,7 +8,6 @@ import (
 
 	"go.uber.org/zap"
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/credentials"
 
 	"github.com/rasterloom/rasterloom/internal/access"
 	"github.com/rasterloom/rasterloom/internal/wire"
@@ -28,12 +27,9 @@ type Flight struct {
 
 // NewFlightServer makes the Flight server of a process; nil when none of the
 // services has a part in it. The guard stands before every call of every service;
-// nil encrypted is clear text. Errors: two services that claim the same calls.
-func NewFlightServer(log *zap.Logger, guard *access.Guard, encrypted credentials.TransportCredentials, services ...*Service) (*grpc.Server, error) {
-	options := wire.ServerOptions(log, guard)
-	if encrypted != nil {
-		options = append(options, grpc.Creds(encrypted))
-	}
+// options are the process's own, those of encryption among them. Errors: two services that claim the same calls.
+func NewFlightServer(log *zap.Logger, guard *access.Guard, options []grpc.ServerOption, services ...*Service) (*grpc.Server, error) {
+	options = append(slices.Clip(options), wire.ServerOptions(log, guard)...)
 	calls := sharedCalls{}
 	for _, s := range services {
 		if s.Flight == nil {

@@ -8,6 +8,8 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 	"golang.org/x/term"
+
+	"github.com/rasterloom/rasterloom/internal/wire"
 )
 
 // NewLogger makes the logger of a process. It writes to out, and never a
@@ -36,7 +38,7 @@ func newLogger(out zapcore.WriteSyncer, level zapcore.Level, asText, colours boo
 		}
 		encoder = zapcore.NewConsoleEncoder(encoding)
 	}
-	return zap.New(redactCore{zapcore.NewCore(encoder, out, level)})
+	return zap.New(redactCore{auditCore{zapcore.NewCore(encoder, out, zapcore.DebugLevel), level}})
 }
 
 // secrets are the places where a password travels in text: in a URL, and in
@@ -56,6 +58,32 @@ func redact(text string) string {
 	return text
 }
 
+// auditCore writes lines of the least level that is asked for, and those of the
+// audit log whatever their level.
+type auditCore struct {
+	zapcore.Core
+	least zapcore.Level
+}
+
+// Enabled implements zapcore.Core. An audit line is of level info; whether an
+// entry is one shows in Check.
+func (c auditCore) Enabled(level zapcore.Level) bool {
+	return level >= min(c.least, zapcore.InfoLevel)
+}
+
+// With implements zapcore.Core.
+func (c auditCore) With(fields []zapcore.Field) zapcore.Core {
+	return auditCore{c.Core.With(fields), c.least}
+}
+
+// Check implements zapcore.Core.
+func (c auditCore) Check(entry zapcore.Entry, checked *zapcore.CheckedEntry) *zapcore.CheckedEntry {
+	if entry.Level >= c.least || entry.LoggerName == wire.AuditLog {
+		return checked.AddCore(entry, c)
+	}
+	return checked
+}
+
 // redactCore takes passwords out of everything that is logged as text. It is
 // the last line of defence: a driver's error may quote what it was given.
 type redactCore struct{ zapcore.Core }
@@ -67,7 +95,7 @@ func (c redactCore) With(fields []zapcore.Field) zapcore.Core {
 
 // Check implements zapcore.Core.
 func (c redactCore) Check(entry zapcore.Entry, checked *zapcore.CheckedEntry) *zapcore.CheckedEntry {
-	if c.Enabled(entry.Level) {
+	if c.Core.Check(entry, nil) != nil {
 		return checked.AddCore(entry, c)
 	}
 	return checked

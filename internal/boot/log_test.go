@@ -2,12 +2,15 @@ package boot
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"strings"
 	"testing"
 
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
+
+	"github.com/rasterloom/rasterloom/internal/wire"
 )
 
 func TestNoPasswordInTheLog(t *testing.T) {
@@ -43,6 +46,32 @@ func TestRedactKeepsTheRest(t *testing.T) {
 	} {
 		if got := redact(text); got != want {
 			t.Errorf("%q becomes %q, want %q", text, got, want)
+		}
+	}
+}
+
+// The audit log has its lines whatever level is asked for; nothing else slips by.
+func TestTheAuditLogIsAlwaysWritten(t *testing.T) {
+	for level, want := range map[zapcore.Level]string{zap.InfoLevel: "call audit warning", zap.WarnLevel: "audit warning", zap.ErrorLevel: "audit"} {
+		var out bytes.Buffer
+		log := newLogger(zapcore.AddSync(&out), level, false, false)
+		log.Debug("detail")
+		log.Info("call")
+		log.Named(wire.AuditLog).Info("audit", zap.String("request", "password=pw"))
+		log.Warn("warning")
+		var got []string
+		for line := range strings.Lines(out.String()) {
+			var said struct{ Msg, Request string }
+			if err := json.Unmarshal([]byte(line), &said); err != nil {
+				t.Fatal(err)
+			}
+			got = append(got, said.Msg)
+			if strings.Contains(said.Request, "pw") {
+				t.Errorf("%s", line)
+			}
+		}
+		if strings.Join(got, " ") != want {
+			t.Errorf("level %v: %v, want %s", level, got, want)
 		}
 	}
 }

@@ -78,6 +78,11 @@ func run[C any](program Program[C], cfg Config, flightListen string, service C) 
 	ctx, stop := UntilSignal(context.Background())
 	defer stop()
 
+	stopTraces, err := StartTraces(ctx, cfg.Trace, program.Name, log)
+	if err != nil {
+		return err
+	}
+	defer stopTraces()
 	process, err := Open(ctx, cfg, flightListen, log)
 	if err != nil {
 		return err

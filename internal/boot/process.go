@@ -30,6 +30,7 @@ type Process struct {
 	log    *zap.Logger
 	rpc    net.Listener
 	flight net.Listener // nil without a Flight server
+	debug  net.Listener // nil unless asked for
 	inner  *pipeListener
 	client *http.Client
 	// identity is nil where nothing is encrypted.
@@ -37,6 +38,7 @@ type Process struct {
 	guard    *access.Guard
 
 	metrics *prometheus.Registry
+	calls   *wire.Metrics
 }
 
 // Open binds the addresses of a process. flightListen is empty in a process
@@ -46,6 +48,7 @@ func Open(ctx context.Context, cfg Config, flightListen string, log *zap.Logger)
 		return nil, err
 	}
 	p := &Process{cfg: cfg, log: log, inner: newPipeListener(), metrics: newRegistry()}
+	p.calls = wire.NewMetrics(p.metrics)
 	var err error
 	p.identity, err = cfg.TLS.identity(func(err error) {
 		log.Error("a certificate cannot be read; the one before holds", zap.Error(err))
@@ -62,6 +65,12 @@ func Open(ctx context.Context, cfg Config, flightListen string, log *zap.Logger)
 	}
 	if flightListen != "" {
 		if p.flight, err = listen(ctx, flightListen, "flight-listen", covered); err != nil {
+			p.Close()
+			return nil, err
+		}
+	}
+	if cfg.DebugListen != "" {
+		if p.debug, err = listenForDebugging(ctx, cfg.DebugListen); err != nil {
 			p.Close()
 			return nil, err
 		}
@@ -138,7 +147,12 @@ func (p *Process) Close() {
 	if p.flight != nil {
 		_ = p.flight.Close()
 	}
-	p.client.CloseIdleConnections()
+	if p.debug != nil {
+		_ = p.debug.Close()
+	}
+	if p.client != nil {
+		p.client.CloseIdleConnections()
+	}
 }
 
 // Serve serves until ctx ends, then drains: health says NOT_SERVING, the doors
@@ -164,7 +178,7 @@ func (p *Process) Serve(ctx context.Context, services ...*Service) error {
 		return err
 	}
 
-	failed := make(chan error, 3)
+	failed := make(chan error, 4)
 	var serving sync.WaitGroup
 	run := func(what string, serve func() error) {
 		serving.Go(func() {
@@ -181,6 +195,10 @@ func (p *Process) Serve(ctx context.Context, services ...*Service) error {
 		return outer.ServeTLS(p.rpc, "", "")
 	})
 	run("calls within the process", func() error { return inner.Serve(p.inner) })
+	profiles := debugServer()
+	if p.debug != nil {
+		run("profiles", func() error { return profiles.Serve(p.debug) })
+	}
 	if flight != nil {
 		run("Flight", func() error { return flight.Serve(p.flight) })
 	}
@@ -191,6 +209,7 @@ func (p *Process) Serve(ctx context.Context, services ...*Service) error {
 	case failure = <-failed:
 	}
 	cut := p.drain(ctx, state, services, outer, inner, flight)
+	_ = profiles.Close()
 	serving.Wait()
 	return errors.Join(failure, cut)
 }
@@ -258,7 +277,7 @@ func (p *Process) handler(state *health, services []*Service, log *zap.Logger, g
 	for _, s := range services {
 		names = append(names, s.Name)
 		for path, h := range s.Handlers {
-			mux.Handle(path, wire.Edge(log, guard, h))
+			mux.Handle(path, p.calls.Handler(wire.Edge(log, guard, h)))
 		}
 	}
 	mux.Handle("GET /metrics", metricsHandler(p.metrics))
@@ -268,9 +287,9 @@ func (p *Process) handler(state *health, services []*Service, log *zap.Logger, g
 		// What the contract looks like is no secret, but needless off loopback.
 		reflector := grpcreflect.NewStaticReflector(append(names, grpchealth.HealthV1ServiceName)...)
 		path, h := grpcreflect.NewHandlerV1(reflector, wire.Options()...)
-		mux.Handle(path, wire.Edge(log, guard, h))
+		mux.Handle(path, p.calls.Handler(wire.Edge(log, guard, h)))
 		path, h = grpcreflect.NewHandlerV1Alpha(reflector, wire.Options()...)
-		mux.Handle(path, wire.Edge(log, guard, h))
+		mux.Handle(path, p.calls.Handler(wire.Edge(log, guard, h)))
 	}
 	return mux
 }
@@ -303,7 +322,11 @@ func (p *Process) httpServer(handler http.Handler) *http.Server {
 
 // flightServer makes the Flight server of the services and adds health to it.
 func (p *Process) flightServer(state *health, services []*Service) (*grpc.Server, error) {
-	flight, err := NewFlightServer(p.log, p.guard, p.identity.flight(), services...)
+	options := []grpc.ServerOption{p.calls.ServerOption()}
+	if encrypted := p.identity.flight(); encrypted != nil {
+		options = append(options, grpc.Creds(encrypted))
+	}
+	flight, err := NewFlightServer(p.log, p.guard, options, services...)
 	if err != nil {
 		return nil, err
 	}

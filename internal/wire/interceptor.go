@@ -54,6 +54,14 @@ type call struct {
 	entered bool
 	// principal is who called; empty where that was not found out.
 	principal string
+	// stream is true for calls of more than one message either way.
+	stream  bool
+	metrics *Metrics
+	// trace is the id of its trace, empty without one.
+	trace string
+	// request is what was asked of a call that can change something, where it
+	// is a message and was read.
+	request proto.Message
 	// err is what the handler returned, with its causes.
 	err error
 	// notes are what the handler told of its work, and warnings what it warned
@@ -64,8 +72,9 @@ type call struct {
 
 type callKey struct{}
 
-func newCall(method, peer, askedID string) *call {
-	return &call{id: requestID(askedID), method: strings.TrimPrefix(method, "/"), peer: peer, start: time.Now()}
+func newCall(ctx context.Context, method, peer, askedID string) *call {
+	metrics, _ := ctx.Value(metricsKey{}).(*Metrics)
+	return &call{id: requestID(askedID), method: strings.TrimPrefix(method, "/"), peer: peer, start: time.Now(), metrics: metrics}
 }
 
 // admit asks the guard about the call before its message is read.
@@ -185,6 +194,14 @@ func Validate(message proto.Message) error {
 	return violation(protovalidate.Validate(message))
 }
 
+// end counts the call and puts its one line into the log, and one more into the
+// audit log if it can have changed something.
+func (c *call) end(log *zap.Logger) {
+	c.metrics.end(c)
+	c.writeAudit(log)
+	c.write(log)
+}
+
 // write puts the one line of the call into the log: info when it went well or
 // the caller gave up, warn when the request was refused or the service cannot
 // work now, error for what somebody has to look at.
@@ -201,6 +218,9 @@ func (c *call) write(log *zap.Logger) {
 	}
 	if c.protocol != "" {
 		fields = append(fields, zap.String("protocol", c.protocol))
+	}
+	if c.trace != "" {
+		fields = append(fields, zap.String("trace_id", c.trace))
 	}
 	least := zapcore.InfoLevel
 	if len(c.warnings) > 0 {

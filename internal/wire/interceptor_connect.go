@@ -19,6 +19,7 @@ import (
 	"connectrpc.com/validate"
 	"go.uber.org/zap"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/rasterloom/rasterloom/fault"
 	"github.com/rasterloom/rasterloom/internal/access"
@@ -37,7 +38,7 @@ func Options() []connect.HandlerOption {
 			func() connect.Compressor { return gzip.NewWriter(io.Discard) }),
 		connect.WithCompressMinBytes(minCompressBytes),
 		// The first one is the outermost.
-		connect.WithInterceptors(callInterceptor{}, validate.NewInterceptor(validate.WithoutErrorDetails())),
+		connect.WithInterceptors(traceCalls(), callInterceptor{}, validate.NewInterceptor(validate.WithoutErrorDetails())),
 	}
 }
 
@@ -51,7 +52,7 @@ const minCompressBytes = 1 << 10
 func ClientOptions() []connect.ClientOption {
 	return []connect.ClientOption{
 		connect.WithReadMaxBytes(MaxSendBytes),
-		connect.WithInterceptors(callInterceptor{}),
+		connect.WithInterceptors(traceCalls(), callInterceptor{}),
 	}
 }
 
@@ -66,7 +67,8 @@ func (callInterceptor) WrapUnary(next connect.UnaryFunc) connect.UnaryFunc {
 			passOn(ctx, c, req.Header())
 			return next(ctx, req)
 		}
-		c.entered, c.protocol = true, req.Peer().Protocol
+		c.enter(ctx, req.Peer().Protocol, false)
+		c.request, _ = req.Any().(proto.Message)
 		defer func() {
 			if p := recover(); p != nil {
 				res, err = nil, recovered(p)
@@ -102,7 +104,7 @@ func passOn(ctx context.Context, c *call, header http.Header) {
 func (callInterceptor) WrapStreamingHandler(next connect.StreamingHandlerFunc) connect.StreamingHandlerFunc {
 	return func(ctx context.Context, conn connect.StreamingHandlerConn) (err error) {
 		c := callOf(ctx)
-		c.entered, c.protocol = true, conn.Peer().Protocol
+		c.enter(ctx, conn.Peer().Protocol, true)
 		defer func() {
 			if p := recover(); p != nil {
 				err = recovered(p)
@@ -123,8 +125,8 @@ func (callInterceptor) WrapStreamingHandler(next connect.StreamingHandlerFunc) c
 func Edge(log *zap.Logger, guard *access.Guard, handler http.Handler) http.Handler {
 	refuse := connect.NewErrorWriter()
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		c := newCall(r.URL.Path, r.RemoteAddr, r.Header.Get(RequestIDHeader))
-		defer c.write(log)
+		c := newCall(r.Context(), r.URL.Path, r.RemoteAddr, r.Header.Get(RequestIDHeader))
+		defer c.end(log)
 		w.Header().Set(RequestIDHeader, c.id)
 		// A client of gRPC's C core (Python, C++ …; seen in grpcio 1.85) hands one in
 		// some ten thousand compressed answers to its program as it came. These

@@ -23,6 +23,8 @@ import (
 func ServerOptions(log *zap.Logger, guard *access.Guard) []grpc.ServerOption {
 	gate := gate{guard}
 	return []grpc.ServerOption{
+		// First: what comes next may ask for the trace.
+		traceServer(),
 		grpc.StatsHandler(callLog{log}),
 		grpc.ChainUnaryInterceptor(gate.unary),
 		grpc.ChainStreamInterceptor(gate.stream),
@@ -61,7 +63,7 @@ func first(ctx context.Context, key string) string {
 
 func (g gate) unary(ctx context.Context, req any, _ *grpc.UnaryServerInfo, next grpc.UnaryHandler) (res any, err error) {
 	c := callOf(ctx)
-	c.entered = true
+	c.enter(ctx, "", false)
 	// A failure means that the answer has gone already, and cannot happen here.
 	_ = grpc.SetHeader(ctx, metadata.Pairs(RequestIDHeader, c.id))
 	defer func() {
@@ -82,7 +84,7 @@ func (g gate) unary(ctx context.Context, req any, _ *grpc.UnaryServerInfo, next 
 
 func (g gate) stream(srv any, stream grpc.ServerStream, _ *grpc.StreamServerInfo, next grpc.StreamHandler) (err error) {
 	c := callOf(stream.Context())
-	c.entered = true
+	c.enter(stream.Context(), "", true)
 	_ = stream.SetHeader(metadata.Pairs(RequestIDHeader, c.id))
 	defer func() {
 		if p := recover(); p != nil {
@@ -124,7 +126,7 @@ func (callLog) TagRPC(ctx context.Context, info *stats.RPCTagInfo) context.Conte
 	if ids := metadata.ValueFromIncomingContext(ctx, RequestIDHeader); len(ids) == 1 {
 		asked = ids[0]
 	}
-	c := newCall(info.FullMethodName, from, asked)
+	c := newCall(ctx, info.FullMethodName, from, asked)
 	c.protocol = "grpc"
 	return c.in(ctx)
 }
@@ -139,7 +141,7 @@ func (l callLog) HandleRPC(ctx context.Context, event stats.RPCStats) {
 	if c.err == nil {
 		c.err = end.Error
 	}
-	c.write(l.log)
+	c.end(l.log)
 }
 
 // TagConn implements stats.Handler.

@@ -15,7 +15,7 @@ func TestWarningsAreInTheLineOfTheCall(t *testing.T) {
 	t.Parallel()
 	core, logs := observer.New(zap.DebugLevel)
 	for _, err := range []error{nil, fault.New(fault.Corrupt, fault.DataCorrupt, "broken")} {
-		c := newCall("/a/B", "peer", "")
+		c := newCall(t.Context(), "/a/B", "peer", "")
 		ctx := c.in(t.Context())
 		Warn(ctx, "this is deprecated")
 		Warn(ctx, "this is deprecated")
