@@ -34,16 +34,27 @@ func (c client) migrations() schemav1connect.MigrationServiceClient {
 	return schemav1connect.NewMigrationServiceClient(c.http(), c.url("schema"), wire.ClientOptions()...)
 }
 
+// migrationSpec says what is to be migrated, and to what.
+type migrationSpec struct {
+	Layer        string `arg:"" help:"Name of the layer."`
+	Rate         int64  `help:"Copy at most so many rows a second." placeholder:"ROWS"`
+	InPlace      bool   `help:"Give the columns to the table itself, where the disk has no room for a second one. Slower, and the table grows."`
+	DiskHeadroom *int64 `help:"Free space on the server's disk, in bytes. Default: measured, where the server runs on the machine of the service." placeholder:"BYTES"`
+}
+
+func (s migrationSpec) message() *schemav1.MigrationSpec {
+	return &schemav1.MigrationSpec{Layer: s.Layer, RowsPerSecondLimit: s.Rate, InPlace: s.InPlace}
+}
+
 type planMigrationCommand struct {
 	client
-	Layer string `arg:"" help:"Name of the layer."`
-	Rate  int64  `help:"Copy at most so many rows a second." placeholder:"ROWS"`
+	migrationSpec
 }
 
 // Run explains a migration.
 func (c planMigrationCommand) Run(ctx context.Context) error {
 	res, err := ask(ctx, c.client, "schema", c.migrations().PlanMigration, &schemav1.PlanMigrationRequest{
-		Spec: &schemav1.MigrationSpec{Layer: c.Layer, RowsPerSecondLimit: c.Rate},
+		Spec: c.message(), DiskHeadroomBytes: c.DiskHeadroom,
 	})
 	if err != nil {
 		return err
@@ -65,6 +76,16 @@ func (c planMigrationCommand) Run(ctx context.Context) error {
 	p.line(bold, c.Layer, fmt.Sprintf(": %s rows, %s with indexes", grouped(plan.GetRows()), size(plan.GetTableBytes())))
 	fmt.Fprintf(p, "  needs about %s of disk until it is finalized, makes about %s of write-ahead log, and takes about %v\n",
 		size(plan.GetDiskBytes()), size(plan.GetWalBytes()), plan.GetEstimate().AsDuration().Round(100*time.Millisecond))
+	if plan.DiskHeadroomBytes != nil {
+		left := fmt.Sprintf("%s left", size(plan.GetDiskHeadroomBytes()))
+		if plan.GetDiskBytes()+plan.GetWalBytes() > plan.GetDiskHeadroomBytes() {
+			left = p.paint(red, left+", which is not enough")
+		}
+		fmt.Fprintf(p, "  disk: %s\n", left)
+	}
+	for _, notice := range plan.GetNotices() {
+		p.prose("  ", p.paint(yellow, "note")+" "+notice)
+	}
 	for _, lock := range plan.GetLocks() {
 		p.prose("  ", "locks "+lock)
 	}
@@ -77,8 +98,7 @@ func (c planMigrationCommand) Run(ctx context.Context) error {
 
 type startMigrationCommand struct {
 	client
-	Layer string `arg:"" help:"Name of the layer."`
-	Rate  int64  `help:"Copy at most so many rows a second." placeholder:"ROWS"`
+	migrationSpec
 	Key   string `help:"Idempotency key: the same key never starts a second migration. Default: a new one." placeholder:"TEXT"`
 	Watch bool   `help:"Follow it."`
 }
@@ -90,7 +110,7 @@ func (c startMigrationCommand) Run(ctx context.Context) error {
 		key = "cli-" + rand.Text()
 	}
 	res, err := ask(ctx, c.client, "schema", c.migrations().StartMigration, &schemav1.StartMigrationRequest{
-		Spec: &schemav1.MigrationSpec{Layer: c.Layer, RowsPerSecondLimit: c.Rate}, IdempotencyKey: key,
+		Spec: c.message(), IdempotencyKey: key, DiskHeadroomBytes: c.DiskHeadroom,
 	})
 	if err != nil {
 		return err

@@ -23,6 +23,8 @@ type Spec struct {
 	Level Level
 	// RowsPerSecond bounds the copying; 0 leaves it unbounded.
 	RowsPerSecond int64
+	// InPlace gives the columns to the table itself.
+	InPlace bool
 }
 
 // ID names a migration.
@@ -58,8 +60,10 @@ type Migration struct {
 	// Revision counts changes of state and condition: the etag.
 	Revision int64
 	// Fence counts owners: a worker whose fence is not the newest does nothing.
-	Fence    int64
-	Progress Progress
+	Fence int64
+	// DiskBytes is what the plan said that it takes until it is finalized.
+	DiskBytes int64
+	Progress  Progress
 	// Verification is the newest comparison, if any.
 	Verification *Verification
 	CreateTime   time.Time

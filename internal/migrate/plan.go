@@ -34,9 +34,26 @@ type Plan struct {
 	Seconds    float64
 	Dependents []Dependent
 	// Locks says in words what is locked, when and for how long at most.
-	Locks    []string
+	Locks []string
+	// Notices are what an operator should know beforehand, a sentence each.
+	Notices  []string
 	Refusals []Refusal
+	// Headroom is the space on the disk; nil where nobody said and it cannot be
+	// measured.
+	Headroom *Headroom
 }
+
+// Headroom is space on the disk of a database server.
+type Headroom struct {
+	Bytes int64
+	// Measured on the disk itself; else an operator said so.
+	Measured bool
+	// Reserved is what other migrations still need of it.
+	Reserved int64
+}
+
+// Left is what a migration may take.
+func (h Headroom) Left() int64 { return max(0, h.Bytes-h.Reserved) }
 
 // Check is nil for a plan that can be carried out. Errors: Precondition
 // MIGRATION_REFUSED with all reasons.
@@ -59,6 +76,22 @@ func (p Plan) Check() error {
 	return f
 }
 
+// CheckDisk is nil when the disk has room for the plan, or its space is not known.
+// Errors: Limit DISK_FULL with both figures.
+func (p Plan) CheckDisk() error {
+	need := p.DiskBytes + p.WALBytes
+	if p.Headroom == nil || need <= p.Headroom.Left() {
+		return nil
+	}
+	source := "that the request says there is"
+	if p.Headroom.Measured {
+		source = "that is free"
+	}
+	f := fault.New(fault.Limit, fault.DiskFull, "the migration of layer %q needs about %d bytes of disk, write-ahead log included, and of the %d bytes %s %d are left",
+		p.Spec.Layer, need, p.Headroom.Bytes, source, p.Headroom.Left())
+	return f.With("layer", p.Spec.Layer).With("need", need).With("headroom", p.Headroom.Left()).With("reserved", p.Headroom.Reserved)
+}
+
 // Estimates of a migration to stored coordinates, measured on PostgreSQL 15
 // with two cores (docs/migration.md has the measurements and the command).
 const (
@@ -66,6 +99,13 @@ const (
 	storedWALPerRow     = 120 // heap and key, full pages left aside
 	storedRowsPerSecond = 900e3
 	storedFixedSeconds  = 0.3 // locks and catalogs
+
+	keyBytesPerRow = 23 // unique index on two integers
+
+	inPlaceWALPerRow     = 310
+	inPlaceRowsPerSecond = 250e3
+	inPlaceGrowth        = 0.6 // of the table, with room made between batches
+	inPlaceBloat         = 1.4 // of the table, where that cannot be done
 )
 
 // LockWait is the longest that a try to lock a table may wait, and so the
@@ -74,18 +114,44 @@ const (
 const LockWait = 150 * time.Millisecond
 
 // EstimateStored fills in what a migration of so many rows to stored
-// coordinates takes.
-func (p *Plan) EstimateStored() {
+// coordinates takes. keyless: the table has no key and gets one.
+func (p *Plan) EstimateStored(keyless bool) {
 	p.DiskBytes = p.Rows * storedBytesPerRow
 	p.WALBytes = p.Rows * storedWALPerRow
-	p.Seconds = storedFixedSeconds + float64(p.Rows)/storedRowsPerSecond
-	if r := p.Spec.RowsPerSecond; r > 0 {
-		p.Seconds = max(p.Seconds, float64(p.Rows)/float64(r))
-	}
+	p.seconds(storedRowsPerSecond)
 	p.Locks = []string{
 		"ACCESS SHARE on the table, chunk by chunk: readers and writers go on",
 		fmt.Sprintf("SHARE ROW EXCLUSIVE on the table for some milliseconds, twice: writers wait at most %v a try", LockWait),
 		fmt.Sprintf("ACCESS EXCLUSIVE on both tables and on dependent views for some milliseconds, at cut-over and rollback: "+
 			"everybody waits at most %v a try", LockWait),
+	}
+	if keyless {
+		p.DiskBytes += 2 * p.Rows * keyBytesPerRow
+		p.Notices = append(p.Notices,
+			"the table has no key and gets one on (row_idx, col_idx), made CONCURRENTLY: from then on a cell that is written a second time is refused; a rollback takes the key off, finalizing keeps it")
+	}
+}
+
+// EstimateInPlace fills in what it takes to give the columns to the table itself.
+func (p *Plan) EstimateInPlace() {
+	p.DiskBytes = int64(inPlaceGrowth * float64(p.TableBytes))
+	p.WALBytes = p.Rows * inPlaceWALPerRow
+	p.seconds(inPlaceRowsPerSecond)
+	p.Locks = []string{
+		"ROW EXCLUSIVE on the table, batch by batch: readers go on, and a writer of one of the rows of a batch waits for its end",
+		"SHARE UPDATE EXCLUSIVE on the table while VACUUM makes room between batches: readers and writers go on",
+		fmt.Sprintf("ACCESS EXCLUSIVE on the table for some milliseconds, at the beginning, at cut-over and rollback: everybody waits at most %v a try", LockWait),
+	}
+	p.Notices = append(p.Notices,
+		fmt.Sprintf("every row is written anew: the table grows by about %.1f times its size, and by up to %.1f times while a long transaction keeps VACUUM from making room; it does not shrink again by itself, neither afterwards nor after a rollback",
+			inPlaceGrowth, inPlaceBloat),
+		"the coordinates are kept right by a trigger that stays, not by generated columns; the values are never touched, so there is no second copy to compare them with",
+		"SELECT * shows two more columns from the beginning, under names of ours until the cut-over")
+}
+
+func (p *Plan) seconds(rowsPerSecond float64) {
+	p.Seconds = storedFixedSeconds + float64(p.Rows)/rowsPerSecond
+	if r := p.Spec.RowsPerSecond; r > 0 {
+		p.Seconds = max(p.Seconds, float64(p.Rows)/float64(r))
 	}
 }

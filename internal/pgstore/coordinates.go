@@ -9,7 +9,6 @@ import (
 	"strings"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/rasterloom/rasterloom/fault"
 	"github.com/rasterloom/rasterloom/internal/layer"
@@ -97,7 +96,7 @@ func (t *Tx) dropView(ctx context.Context, l layer.Layer) error {
 		_, err := tx.Exec(ctx, "DROP VIEW "+quoted(view.Schema, view.Name))
 		return err
 	})
-	if e, ok := errors.AsType[*pgconn.PgError](err); ok && e.Code == "2BP01" { // dependent_objects_still_exist
+	if isCode(err, "2BP01") { // dependent_objects_still_exist
 		return nil
 	}
 	return err

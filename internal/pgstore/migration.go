@@ -274,6 +274,7 @@ func scanMigration(row pgx.CollectableRow) (migrationRow, error) {
 		&r.Table.Schema, &r.Table.Name, &r.oldTable, &newTable, &r.signature, &newSignature, &r.oldFile,
 		&g.CRS, &g.Rows, &g.Cols, &g.OriginX, &g.OriginY, &g.StepX, &g.StepY, &r.SouthUp,
 		&r.oldFormat, &r.oldRegistration, &indexes, &state, &condition, &failure, &verification,
+		&r.Spec.InPlace, &r.DiskBytes,
 		&r.Revision, &r.Fence, &synced, &r.Progress.RowsTotal,
 		&r.CreateTime, &r.StateTime, &r.UpdateTime,
 		&r.Progress.RowsCopied, &r.Progress.BlocksTotal, &r.Progress.BlocksDone)
@@ -330,9 +331,9 @@ func (m *Migrations) List(ctx context.Context, layerName string, limit int) ([]m
 
 // Start plans a migration and records it as PLANNED; a worker takes it from
 // there. The same key with the same spec gives the migration that there is.
-// Errors: Precondition MIGRATION_REFUSED; Exists MIGRATION_EXISTS when the key
+// headroom is as in Plan. Errors: Precondition MIGRATION_REFUSED; Limit DISK_FULL; Exists MIGRATION_EXISTS when the key
 // was used for another spec, or the table has a live migration.
-func (m *Migrations) Start(ctx context.Context, key string, spec migrate.Spec, l layer.Layer) (migrate.Migration, error) {
+func (m *Migrations) Start(ctx context.Context, key string, spec migrate.Spec, l layer.Layer, headroom *int64) (migrate.Migration, error) {
 	if found, ok, err := m.byKey(ctx, key, spec); ok || err != nil {
 		return found, faultOf(err)
 	}
@@ -341,11 +342,14 @@ func (m *Migrations) Start(ctx context.Context, key string, spec migrate.Spec, l
 	if err := m.live(ctx, l); err != nil {
 		return migrate.Migration{}, faultOf(err)
 	}
-	plan, table, err := m.plan(ctx, spec, l)
+	plan, table, err := m.plan(ctx, spec, l, headroom)
 	if err != nil {
 		return migrate.Migration{}, faultOf(err)
 	}
 	if err := plan.Check(); err != nil {
+		return migrate.Migration{}, err
+	}
+	if err := plan.CheckDisk(); err != nil {
 		return migrate.Migration{}, err
 	}
 	failpoint.Hit("start/before-insert")
@@ -356,12 +360,12 @@ func (m *Migrations) Start(ctx context.Context, key string, spec migrate.Spec, l
 		}
 		return tx.QueryRow(ctx, `INSERT INTO rasterloom.migration (idempotency_key, layer, level, rows_per_second, table_schema, table_name,
 			old_table, signature, old_file, crs, grid_rows, grid_cols, origin_x, origin_y, step_x, step_y, south_up,
-			old_format, old_registration, state, condition, rows_total)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, 'PLANNED', 'RUNNING', $20)
+			old_format, old_registration, state, condition, rows_total, in_place, disk_bytes)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, 'PLANNED', 'RUNNING', $20, $21, $22)
 		ON CONFLICT DO NOTHING RETURNING id`,
 			key, spec.Layer, string(spec.Level), spec.RowsPerSecond, l.Table.Schema, l.Table.Name,
 			table.oid, table.signature, table.file, l.Grid.CRS, l.Grid.Rows, l.Grid.Cols, l.Grid.OriginX, l.Grid.OriginY, l.Grid.StepX, l.Grid.StepY,
-			l.SouthUp, l.Format.String(), l.Registration.String(), plan.Rows).Scan(&id)
+			l.SouthUp, l.Format.String(), l.Registration.String(), plan.Rows, spec.InPlace, plan.DiskBytes).Scan(&id)
 	})
 	if errors.Is(err, pgx.ErrNoRows) {
 		if found, ok, err := m.byKey(ctx, key, spec); ok || err != nil {

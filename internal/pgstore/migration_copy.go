@@ -37,51 +37,66 @@ const (
 // table and holds up new ones, so there is no write that is neither in the table
 // when the copying begins, nor noted.
 func (m *Migrations) Capture(ctx context.Context, l migrate.Lease) error {
+	row, err := readMigration(ctx, m.pool, l.ID, "")
+	if err != nil {
+		return faultOf(err)
+	}
+	if err := byLease(l, migrate.Planned)(row); err != nil {
+		return err
+	}
+	if err := row.target().prepare(ctx, m, row); err != nil {
+		return faultOf(err)
+	}
 	return m.take(ctx, "capture", l.ID, byLease(l, migrate.Planned), func(ctx context.Context, a *arrow) error {
-		old, err := a.source(ctx, a.row.oldTable, a.row.signature)
-		if err != nil {
+		return a.row.target().capture(ctx, a)
+	})
+}
+
+func (shadowTable) capture(ctx context.Context, a *arrow) error {
+	id := a.row.ID
+	old, err := a.source(ctx, a.row.oldTable, a.row.signature)
+	if err != nil {
+		return err
+	}
+	shadow, notes := ours(shadowOf(id)), ours(notesOf(id))
+	x, y := formulas(a.row.Grid, a.row.SouthUp)
+	create := fmt.Sprintf(`CREATE TABLE %s (LIKE %s INCLUDING COMMENTS INCLUDING COMPRESSION INCLUDING CONSTRAINTS INCLUDING DEFAULTS INCLUDING STORAGE,
+		x_coord double precision GENERATED ALWAYS AS %s STORED, y_coord double precision GENERATED ALWAYS AS %s STORED)`, shadow, old.quoted(), x, y)
+	if len(old.options) > 0 {
+		create += " WITH (" + storageOptions(old.options) + ")"
+	}
+	if old.tablespace != "" {
+		create += " TABLESPACE " + quoted(old.tablespace)
+	}
+	steps := []statement{
+		{"create-shadow", create},
+		{"own-shadow", "ALTER TABLE " + shadow + " OWNER TO " + quoted(old.owner)},
+		{"create-notes", fmt.Sprintf("CREATE TABLE %s AS SELECT %s FROM %s WITH NO DATA", notes, quotedList(old.columns, ""), old.quoted())},
+		{"key-notes", fmt.Sprintf("ALTER TABLE %s ADD COLUMN deleted boolean NOT NULL, ADD PRIMARY KEY (row_idx, col_idx)", notes)},
+	}
+	for _, s := range steps {
+		if err := a.exec(ctx, s.step, s.sql); err != nil {
 			return err
 		}
-		shadow, notes := ours(shadowOf(l.ID)), ours(notesOf(l.ID))
-		x, y := formulas(a.row.Grid, a.row.SouthUp)
-		create := fmt.Sprintf(`CREATE TABLE %s (LIKE %s INCLUDING COMMENTS INCLUDING COMPRESSION INCLUDING CONSTRAINTS INCLUDING DEFAULTS INCLUDING STORAGE,
-			x_coord double precision GENERATED ALWAYS AS %s STORED, y_coord double precision GENERATED ALWAYS AS %s STORED)`, shadow, old.quoted(), x, y)
-		if len(old.options) > 0 {
-			create += " WITH (" + storageOptions(old.options) + ")"
-		}
-		if old.tablespace != "" {
-			create += " TABLESPACE " + quoted(old.tablespace)
-		}
-		steps := []statement{
-			{"create-shadow", create},
-			{"own-shadow", "ALTER TABLE " + shadow + " OWNER TO " + quoted(old.owner)},
-			{"create-notes", fmt.Sprintf("CREATE TABLE %s AS SELECT %s FROM %s WITH NO DATA", notes, quotedList(old.columns, ""), old.quoted())},
-			{"key-notes", fmt.Sprintf("ALTER TABLE %s ADD COLUMN deleted boolean NOT NULL, ADD PRIMARY KEY (row_idx, col_idx)", notes)},
-		}
-		for _, s := range steps {
-			if err := a.exec(ctx, s.step, s.sql); err != nil {
-				return err
-			}
-		}
-		if err := a.columnSettings(ctx, old.oid, shadow); err != nil {
-			return err
-		}
-		if err := a.noteFunctions(ctx, old.columns); err != nil {
-			return err
-		}
-		// Only now does anybody wait for us.
-		if _, err := a.lockedSource(ctx, "SHARE ROW EXCLUSIVE"); err != nil {
-			return err
-		}
-		a.hold()
-		return inOrder(ctx, []func(context.Context) error{
-			func(ctx context.Context) error { return a.attach(ctx, old.quoted()) },
-			func(ctx context.Context) error {
-				return a.exec(ctx, "shadow-oid", "UPDATE rasterloom.migration SET new_table = $2::text::regclass WHERE id = $1", int64(l.ID), shadow)
-			},
-			func(ctx context.Context) error { return a.enter(ctx, migrate.Capturing) },
-			a.flush,
-		})
+	}
+	if err := a.columnSettings(ctx, old.oid, shadow); err != nil {
+		return err
+	}
+	if err := a.noteFunctions(ctx, old.columns); err != nil {
+		return err
+	}
+	// Only now does anybody wait for us.
+	if _, err := a.lockedSource(ctx, "SHARE ROW EXCLUSIVE"); err != nil {
+		return err
+	}
+	a.hold()
+	return inOrder(ctx, []func(context.Context) error{
+		func(ctx context.Context) error { return a.attach(ctx, old.quoted()) },
+		func(ctx context.Context) error {
+			return a.exec(ctx, "shadow-oid", "UPDATE rasterloom.migration SET new_table = $2::text::regclass WHERE id = $1", int64(id), shadow)
+		},
+		func(ctx context.Context) error { return a.enter(ctx, migrate.Capturing) },
+		a.flush,
 	})
 }
 
@@ -133,18 +148,21 @@ func (a *arrow) columnSettings(ctx context.Context, oid uint32, to string) error
 // come later are noted ones.
 func (m *Migrations) Open(ctx context.Context, l migrate.Lease) error {
 	return m.take(ctx, "open", l.ID, byLease(l, migrate.Capturing), func(ctx context.Context, a *arrow) error {
-		old, err := a.source(ctx, a.row.oldTable, a.row.signature)
-		if err != nil {
-			return err
-		}
-		if err := a.layLanes(ctx, old); err != nil {
+		if err := a.row.target().layLanes(ctx, a); err != nil {
 			return err
 		}
 		return a.enter(ctx, migrate.Backfilling)
 	})
 }
 
-func (a *arrow) layLanes(ctx context.Context, old pixelTable) error {
+func (shadowTable) layLanes(ctx context.Context, a *arrow) error { return a.lanesOfPages(ctx) }
+
+// lanesOfPages cuts the pages that the table has now.
+func (a *arrow) lanesOfPages(ctx context.Context) error {
+	old, err := a.source(ctx, a.row.oldTable, a.row.signatureNow())
+	if err != nil {
+		return err
+	}
 	lanes := max(1, min(maxLanes, old.blocks/laneBlocks))
 	if err := a.exec(ctx, "clear-lanes", "DELETE FROM rasterloom.migration_lane WHERE migration = $1", int64(a.row.ID)); err != nil {
 		return err
@@ -222,20 +240,19 @@ func (m *Migrations) copyOnce(ctx context.Context, l migrate.Lease, lane int) (r
 	if err := a.exec(ctx, "lock-table", "LOCK TABLE "+a.named()+" IN ACCESS SHARE MODE"); err != nil {
 		return 0, false, false, err
 	}
-	old, err := a.source(ctx, row.oldTable, row.signature)
-	if err != nil || old.file != row.oldFile {
-		return 0, false, err == nil, err
+	old, err := a.source(ctx, row.oldTable, row.signatureNow())
+	if err != nil {
+		return 0, false, false, err
 	}
-	upto := min(next+chunkOf(row), stop)
+	t := row.target()
+	if t.byPages() && old.file != row.oldFile {
+		return 0, false, true, nil
+	}
+	upto := min(next+t.chunk(row), stop)
 	if next < upto {
-		columns := quotedList(old.columns, "")
-		tag, err := tx.Exec(ctx, fmt.Sprintf(`INSERT INTO %s (%s) SELECT %s FROM %s s WHERE s.ctid >= $1 AND s.ctid < $2
-			AND NOT EXISTS (SELECT FROM %s n WHERE n.row_idx = s.row_idx AND n.col_idx = s.col_idx)`,
-			ours(shadowOf(l.ID)), columns, columns, old.quoted(), ours(notesOf(l.ID))), page(next), page(upto))
-		if err != nil {
+		if rows, err = t.copy(ctx, a, old, next, upto); err != nil {
 			return 0, false, false, err
 		}
-		rows = tag.RowsAffected()
 		failpoint.Hit("copy/rows")
 	}
 	if err := a.exec(ctx, "checkpoint", "UPDATE rasterloom.migration_lane SET next_block = $3, rows = rows + $4 WHERE migration = $1 AND lane = $2",
@@ -247,18 +264,33 @@ func (m *Migrations) copyOnce(ctx context.Context, l migrate.Lease, lane int) (r
 		return 0, false, false, err
 	}
 	failpoint.Hit("copy/committed")
-	return rows, upto == stop, false, nil
+	if row.Spec.InPlace && vacuumDue(row.Progress, next, upto) {
+		err = m.vacuum(ctx, row)
+	}
+	return rows, upto == stop, false, err
 }
 
-// chunkOf is how many pages a chunk copies. Under a limit of speed it is about
+func (shadowTable) byPages() bool { return true }
+
+func (shadowTable) chunk(r migrationRow) int64 { return chunkOf(r, chunkBlocks) }
+
+func (shadowTable) copy(ctx context.Context, a *arrow, old pixelTable, from, upto int64) (int64, error) {
+	columns := quotedList(old.columns, "")
+	tag, err := a.Tx.Exec(ctx, fmt.Sprintf(`INSERT INTO %s (%s) SELECT %s FROM %s s WHERE s.ctid >= $1 AND s.ctid < $2
+		AND NOT EXISTS (SELECT FROM %s n WHERE n.row_idx = s.row_idx AND n.col_idx = s.col_idx)`,
+		ours(shadowOf(a.row.ID)), columns, columns, old.quoted(), ours(notesOf(a.row.ID))), page(from), page(upto))
+	return tag.RowsAffected(), err
+}
+
+// chunkOf is how many pages a chunk copies, at most. Under a limit of speed it is about
 // what may be copied in a quarter of a second, so that the load is even.
-func chunkOf(r migrationRow) int64 {
+func chunkOf(r migrationRow, most int64) int64 {
 	limit, p := r.Spec.RowsPerSecond, r.Progress
 	if limit <= 0 || p.RowsTotal <= 0 || p.BlocksTotal <= 0 {
-		return chunkBlocks
+		return most
 	}
 	rowsPerBlock := float64(p.RowsTotal) / float64(p.BlocksTotal)
-	return int64(min(max(1, float64(limit)/4/rowsPerBlock), chunkBlocks))
+	return int64(min(max(1, float64(limit)/4/rowsPerBlock), float64(most)))
 }
 
 func page(block int64) pgtype.TID {
@@ -273,15 +305,19 @@ func (m *Migrations) restart(ctx context.Context, l migrate.Lease) error {
 		if err := a.exec(ctx, "lock-table", "LOCK TABLE "+a.named()+" IN ACCESS SHARE MODE"); err != nil {
 			return err
 		}
-		old, err := a.source(ctx, a.row.oldTable, a.row.signature)
+		old, err := a.source(ctx, a.row.oldTable, a.row.signatureNow())
 		if err != nil || old.file == a.row.oldFile {
 			return err
 		}
-		if err := a.exec(ctx, "empty-shadow", "TRUNCATE "+ours(shadowOf(l.ID))); err != nil {
-			return err
-		}
-		return a.layLanes(ctx, old)
+		return a.row.target().restart(ctx, a)
 	})
+}
+
+func (shadowTable) restart(ctx context.Context, a *arrow) error {
+	if err := a.exec(ctx, "empty-shadow", "TRUNCATE "+ours(shadowOf(a.row.ID))); err != nil {
+		return err
+	}
+	return a.lanesOfPages(ctx)
 }
 
 // Index gives the new table the indexes of the old one. No writer reaches it
@@ -292,46 +328,51 @@ func (m *Migrations) Index(ctx context.Context, l migrate.Lease) error {
 			return fault.New(fault.Precondition, fault.MigrationState, "migration %s has copied %d of %d pages",
 				l.ID, a.row.Progress.BlocksDone, a.row.Progress.BlocksTotal).With("migration", l.ID)
 		}
-		indexes, err := readIndexes(ctx, a.Tx, a.row.oldTable)
-		if err != nil {
-			return err
-		}
-		shadow := ours(shadowOf(l.ID))
-		if err := a.exec(ctx, "index-memory", "SELECT set_config('maintenance_work_mem', '256MB', true)"); err != nil {
-			return err
-		}
-		names := make([]indexName, len(indexes))
-		for i, x := range indexes {
-			names[i] = indexName{Name: x.Name, Hidden: fmt.Sprintf("index_%d_%d", l.ID, i)}
-			if err := a.makeIndex(ctx, x, names[i].Hidden, shadow); err != nil {
-				return err
-			}
-		}
-		old, _, err := readTable(ctx, a.Tx, a.row.oldTable)
-		if err != nil {
-			return err
-		}
-		switch old.replicaIdentity {
-		case "f":
-			err = a.exec(ctx, "replica-identity", "ALTER TABLE "+shadow+" REPLICA IDENTITY FULL")
-		case "n":
-			err = a.exec(ctx, "replica-identity", "ALTER TABLE "+shadow+" REPLICA IDENTITY NOTHING")
-		}
-		if err != nil {
-			return err
-		}
-		if err := a.exec(ctx, "analyze", "ANALYZE "+shadow); err != nil {
-			return err
-		}
-		list, err := json.Marshal(names)
-		if err != nil {
-			return err
-		}
-		if err := a.exec(ctx, "index-names", "UPDATE rasterloom.migration SET indexes = $2 WHERE id = $1", int64(l.ID), list); err != nil {
-			return err
-		}
-		return a.enter(ctx, migrate.Indexed)
+		return a.row.target().index(ctx, a)
 	})
+}
+
+func (shadowTable) index(ctx context.Context, a *arrow) error {
+	id := a.row.ID
+	indexes, err := readIndexes(ctx, a.Tx, a.row.oldTable)
+	if err != nil {
+		return err
+	}
+	shadow := ours(shadowOf(id))
+	if err := a.exec(ctx, "index-memory", "SELECT set_config('maintenance_work_mem', '256MB', true)"); err != nil {
+		return err
+	}
+	names := make([]indexName, len(indexes))
+	for i, x := range indexes {
+		names[i] = indexName{Name: x.Name, Hidden: fmt.Sprintf("index_%d_%d", id, i)}
+		if err := a.makeIndex(ctx, x, names[i].Hidden, shadow); err != nil {
+			return err
+		}
+	}
+	old, _, err := readTable(ctx, a.Tx, a.row.oldTable)
+	if err != nil {
+		return err
+	}
+	switch old.replicaIdentity {
+	case "f":
+		err = a.exec(ctx, "replica-identity", "ALTER TABLE "+shadow+" REPLICA IDENTITY FULL")
+	case "n":
+		err = a.exec(ctx, "replica-identity", "ALTER TABLE "+shadow+" REPLICA IDENTITY NOTHING")
+	}
+	if err != nil {
+		return err
+	}
+	if err := a.exec(ctx, "analyze", "ANALYZE "+shadow); err != nil {
+		return err
+	}
+	list, err := json.Marshal(names)
+	if err != nil {
+		return err
+	}
+	if err := a.exec(ctx, "index-names", "UPDATE rasterloom.migration SET indexes = $2 WHERE id = $1", int64(id), list); err != nil {
+		return err
+	}
+	return a.enter(ctx, migrate.Indexed)
 }
 
 func (a *arrow) makeIndex(ctx context.Context, x tableIndex, name, table string) error {
@@ -371,16 +412,20 @@ func (a *arrow) makeIndex(ctx context.Context, x tableIndex, name, table string)
 // ApplyNotes applies some of the noted writes to the new table. left is false
 // when so few remained that Sync can take the rest.
 func (m *Migrations) ApplyNotes(ctx context.Context, l migrate.Lease) (left bool, err error) {
-	err = m.take(ctx, "apply", l.ID, byLease(l, migrate.Indexed), func(ctx context.Context, a *arrow) error {
-		old, err := a.lockedSource(ctx, "ACCESS SHARE")
-		if err != nil {
-			return err
-		}
-		applied, err := a.apply(ctx, old.columns, drainRows)
-		left = applied > syncRows
+	err = m.take(ctx, "apply", l.ID, byLease(l, migrate.Indexed), func(ctx context.Context, a *arrow) (err error) {
+		left, err = a.row.target().applyNotes(ctx, a)
 		return err
 	})
 	return left, err
+}
+
+func (shadowTable) applyNotes(ctx context.Context, a *arrow) (left bool, err error) {
+	old, err := a.lockedSource(ctx, "ACCESS SHARE")
+	if err != nil {
+		return false, err
+	}
+	applied, err := a.apply(ctx, old.columns, drainRows)
+	return applied > syncRows, err
 }
 
 // lockedSource locks the table that has the name, then looks at it.
@@ -393,7 +438,7 @@ func (a *arrow) lockedSource(ctx context.Context, mode string) (pixelTable, erro
 	if err := a.exec(ctx, "lock-table", "LOCK TABLE "+a.named()+" IN "+mode+" MODE"); err != nil {
 		return pixelTable{}, err
 	}
-	return a.source(ctx, a.row.oldTable, a.row.signature)
+	return a.source(ctx, a.row.oldTable, a.row.signatureNow())
 }
 
 // apply takes up to limit notes and does what they say. A writer that touches
@@ -418,35 +463,45 @@ func (a *arrow) apply(ctx context.Context, columns []string, limit int) (int64, 
 // Writers are held up meanwhile, for some milliseconds; readers are not. more is
 // true, and nothing was changed, when there were too many notes for that.
 func (m *Migrations) Sync(ctx context.Context, l migrate.Lease) (more bool, err error) {
-	err = m.take(ctx, "sync", l.ID, byLease(l, migrate.Indexed), func(ctx context.Context, a *arrow) error {
-		more = false
-		if err := a.quiet(ctx, a.named(), ours(notesOf(l.ID))); err != nil {
-			return err
-		}
-		old, err := a.lockedSource(ctx, "SHARE ROW EXCLUSIVE")
-		if err != nil {
-			return err
-		}
-		applied, err := a.apply(ctx, old.columns, syncRows+1)
-		if err != nil {
-			return err
-		}
-		if applied > syncRows {
-			more = true
-			return nil // what was applied stays applied
-		}
-		a.hold()
-		return inOrder(ctx, []func(context.Context) error{
-			func(ctx context.Context) error { return a.followFunctions(ctx, ours(shadowOf(l.ID)), old.columns) },
-			func(ctx context.Context) error { return a.exec(ctx, "drop-notes", "DROP TABLE "+ours(notesOf(l.ID))) },
-			func(ctx context.Context) error {
-				return a.exec(ctx, "synced", "UPDATE rasterloom.migration SET synced_xid = pg_current_xact_id() WHERE id = $1", int64(l.ID))
-			},
-			func(ctx context.Context) error { return a.enter(ctx, migrate.Synced) },
-			a.flush,
-		})
+	err = m.take(ctx, "sync", l.ID, byLease(l, migrate.Indexed), func(ctx context.Context, a *arrow) (err error) {
+		more, err = a.row.target().sync(ctx, a)
+		return err
 	})
 	return more, err
+}
+
+func (shadowTable) sync(ctx context.Context, a *arrow) (more bool, err error) {
+	id := a.row.ID
+	if err := a.quiet(ctx, a.named(), ours(notesOf(id))); err != nil {
+		return false, err
+	}
+	old, err := a.lockedSource(ctx, "SHARE ROW EXCLUSIVE")
+	if err != nil {
+		return false, err
+	}
+	applied, err := a.apply(ctx, old.columns, syncRows+1)
+	if err != nil {
+		return false, err
+	}
+	if applied > syncRows {
+		return true, nil // what was applied stays applied
+	}
+	a.hold()
+	return false, inOrder(ctx, []func(context.Context) error{
+		func(ctx context.Context) error { return a.followFunctions(ctx, ours(shadowOf(id)), old.columns) },
+		func(ctx context.Context) error { return a.exec(ctx, "drop-notes", "DROP TABLE "+ours(notesOf(id))) },
+		func(ctx context.Context) error {
+			return a.exec(ctx, "synced", "UPDATE rasterloom.migration SET synced_xid = pg_current_xact_id() WHERE id = $1", int64(id))
+		},
+		func(ctx context.Context) error { return a.enter(ctx, migrate.Synced) },
+		a.flush,
+	})
+}
+
+// isCode reports whether PostgreSQL said so.
+func isCode(err error, code string) bool {
+	e, ok := errors.AsType[*pgconn.PgError](err)
+	return ok && e.Code == code
 }
 
 // isContention reports whether somebody else's transaction was in the way:

@@ -15,14 +15,16 @@ import (
 )
 
 // Plan says what a migration of a layer would do, and what stands in its way.
-// It reads the whole table once and writes nothing. Errors: NotFound
+// It reads the whole table once and writes nothing. headroom is the free space on
+// the server's disk, in bytes, as an operator says; nil: it is measured where the
+// server runs on this machine. Errors: NotFound
 // LAYER_NOT_FOUND when the layer's table does not exist.
-func (m *Migrations) Plan(ctx context.Context, spec migrate.Spec, l layer.Layer) (migrate.Plan, error) {
-	plan, _, err := m.plan(ctx, spec, l)
+func (m *Migrations) Plan(ctx context.Context, spec migrate.Spec, l layer.Layer, headroom *int64) (migrate.Plan, error) {
+	plan, _, err := m.plan(ctx, spec, l, headroom)
 	return plan, faultOf(err)
 }
 
-func (m *Migrations) plan(ctx context.Context, spec migrate.Spec, l layer.Layer) (plan migrate.Plan, t pixelTable, err error) {
+func (m *Migrations) plan(ctx context.Context, spec migrate.Spec, l layer.Layer, headroom *int64) (plan migrate.Plan, t pixelTable, err error) {
 	plan.Spec = spec
 	if l.Format != layer.FormatLegacy {
 		plan.Refusals = append(plan.Refusals, notLegacy(l))
@@ -51,7 +53,14 @@ func (m *Migrations) plan(ctx context.Context, spec migrate.Spec, l layer.Layer)
 		if t, _, err = readTable(ctx, tx, oid); err != nil {
 			return err
 		}
-		return explain(ctx, tx, &plan, t, l)
+		if err := explain(ctx, tx, &plan, t, l); err != nil {
+			return err
+		}
+		plan.Headroom, err = headroomFor(ctx, tx, t, headroom)
+		if err == nil && plan.Headroom == nil {
+			plan.Notices = append(plan.Notices, "the free space of the server's disk is not known here, so it is not compared with what is needed; say it with disk_headroom_bytes (--disk-headroom)")
+		}
+		return err
 	})
 	return plan, t, err
 }
@@ -102,14 +111,27 @@ func explain(ctx context.Context, tx pgx.Tx, plan *migrate.Plan, t pixelTable, l
 	if err := explainRights(ctx, tx, t, l, refuse); err != nil {
 		return err
 	}
-	if err := explainRows(ctx, tx, plan, t, l); err != nil {
+	keyless, err := explainRows(ctx, tx, plan, t, l)
+	if err != nil {
 		return err
 	}
-	plan.EstimateStored()
+	if plan.Spec.InPlace {
+		plan.EstimateInPlace()
+	} else {
+		plan.EstimateStored(keyless)
+	}
 	return nil
 }
 
 type refuseFunc = func(code, fix, format string, args ...any)
+
+// staysInPlace are the kinds that cannot be carried to another table, and do not
+// mind two more columns of their own. Triggers, rules and row-level security would
+// see our updates, publications would send them.
+var staysInPlace = map[string]bool{
+	"foreign key": true, "materialized view": true, "extended statistics": true, "sequence": true, "generated column": true,
+	"function": true, "security label": true,
+}
 
 func explainDependents(ctx context.Context, tx pgx.Tx, plan *migrate.Plan, t pixelTable, l layer.Layer, refuse refuseFunc) error {
 	rows, err := tx.Query(ctx, sqlDependents, t.oid)
@@ -119,7 +141,7 @@ func explainDependents(ctx context.Context, tx pgx.Tx, plan *migrate.Plan, t pix
 	var kind, name string
 	var carried bool
 	_, err = pgx.ForEachRow(rows, []any{&kind, &name, &carried}, func() error {
-		if carried {
+		if carried || plan.Spec.InPlace && staysInPlace[kind] {
 			plan.Dependents = append(plan.Dependents, migrate.Dependent{Kind: kind, Name: name})
 			return nil
 		}
@@ -152,31 +174,26 @@ func explainRights(ctx context.Context, tx pgx.Tx, t pixelTable, l layer.Layer, 
 }
 
 // explainRows counts the rows, and those that stand in the way.
-func explainRows(ctx context.Context, tx pgx.Tx, plan *migrate.Plan, t pixelTable, l layer.Layer) error {
+// keyless: nothing forbids that a cell is stored twice, though none is.
+func explainRows(ctx context.Context, tx pgx.Tx, plan *migrate.Plan, t pixelTable, l layer.Layer) (keyless bool, err error) {
 	indexes, err := readIndexes(ctx, tx, t.oid)
 	if err != nil {
-		return err
+		return false, err
 	}
-	// Of the two columns themselves, in either order, of all rows.
-	keyed := slices.ContainsFunc(indexes, func(i tableIndex) bool {
-		return i.Unique && (strings.HasSuffix(i.Definition, " (row_idx, col_idx)") || strings.HasSuffix(i.Definition, " (col_idx, row_idx)"))
-	})
+	keyless = !hasKey(indexes)
 	var nulls, outside, repeated int64
 	err = tx.QueryRow(ctx, fmt.Sprintf(`SELECT count(*), count(*) FILTER (WHERE row_idx IS NULL OR col_idx IS NULL),
 			count(*) FILTER (WHERE row_idx NOT BETWEEN 0 AND $1 OR col_idx NOT BETWEEN 0 AND $2), pg_total_relation_size($3::oid::regclass)
 		FROM %s`, t.quoted()), l.Grid.Rows-1, l.Grid.Cols-1, t.oid).Scan(&plan.Rows, &nulls, &outside, &plan.TableBytes)
 	if err != nil {
-		return err
+		return keyless, err
 	}
-	if !keyed {
+	if keyless {
 		err := tx.QueryRow(ctx, fmt.Sprintf(`SELECT count(*) FROM (SELECT FROM %s WHERE row_idx IS NOT NULL AND col_idx IS NOT NULL
 			GROUP BY row_idx, col_idx HAVING count(*) > 1) r`, t.quoted())).Scan(&repeated)
 		if err != nil {
-			return err
+			return keyless, err
 		}
-		plan.Refusals = append(plan.Refusals, migrate.Refusal{Code: "NO_KEY",
-			Message: fmt.Sprintf("%s has no unique index on (row_idx, col_idx), so its cells cannot be followed", l.Table),
-			Fix:     fmt.Sprintf("CREATE UNIQUE INDEX CONCURRENTLY ON %s (row_idx, col_idx)", t.quoted())})
 	}
 	for _, r := range []migrate.Refusal{
 		{Code: "DUPLICATE_CELLS", Count: repeated, Message: fmt.Sprintf("%s holds %d cells more than once", l.Table, repeated), Fix: "delete the rows that are too many"},
@@ -188,5 +205,5 @@ func explainRows(ctx context.Context, tx pgx.Tx, plan *migrate.Plan, t pixelTabl
 			plan.Refusals = append(plan.Refusals, r)
 		}
 	}
-	return nil
+	return keyless, nil
 }

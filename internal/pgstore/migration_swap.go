@@ -20,89 +20,100 @@ import (
 // open. Nothing is changed then.
 func (m *Migrations) CutOver(ctx context.Context, id migrate.ID, etag string) error {
 	return m.take(ctx, "cut-over", id, byOperator(etag, migrate.CutOver), func(ctx context.Context, a *arrow) error {
-		if err := a.noOldSnapshots(ctx); err != nil {
-			return err
-		}
-		if err := a.lockBoth(ctx, ours(shadowOf(id))); err != nil {
-			return err
-		}
-		old, err := a.source(ctx, a.row.oldTable, a.row.signature)
-		if err != nil {
-			return err
-		}
-		if err := a.stillFollowed(ctx, a.row.oldTable); err != nil {
-			return err
-		}
-		views, err := readViews(ctx, a.Tx, a.row.oldTable)
-		if err != nil {
-			return err
-		}
-		fresh, bequest, err := a.bequest(ctx, a.row.oldTable, a.row.newTable, old)
-		if err != nil {
-			return err
-		}
-		a.hold()
-		steps := []func(context.Context) error{
-			func(ctx context.Context) error { return a.detach(ctx, old.quoted()) },
-			func(ctx context.Context) error { return a.bequeath(ctx, bequest) },
-			func(ctx context.Context) error { return a.hide(ctx, old, oldOf(id), true) },
-			func(ctx context.Context) error { return a.publish(ctx, shadowOf(id), true) },
-			func(ctx context.Context) error { return a.followFunctions(ctx, ours(oldOf(id)), old.columns) },
-			func(ctx context.Context) error { return a.attach(ctx, old.quoted()) },
-			func(ctx context.Context) error { return a.redefine(ctx, views) },
-			func(ctx context.Context) error {
-				return a.recatalog(ctx, a.row.newTable, layer.FormatCoordinate.String(), "CENTER", true)
-			},
-			// So that Rollback can tell whether the table was altered since.
-			func(ctx context.Context) error {
-				return a.exec(ctx, "new-signature", "UPDATE rasterloom.migration SET new_signature = $2 WHERE id = $1", int64(id), fresh.signature)
-			},
-			func(ctx context.Context) error { return a.decide(ctx, migrate.CutOver) },
-			a.flush,
-		}
-		return inOrder(ctx, steps)
+		return a.row.target().cutOver(ctx, a)
 	})
+}
+
+func (shadowTable) cutOver(ctx context.Context, a *arrow) error {
+	id := a.row.ID
+	if err := a.noOldSnapshots(ctx); err != nil {
+		return err
+	}
+	if err := a.lockBoth(ctx, ours(shadowOf(id))); err != nil {
+		return err
+	}
+	old, err := a.source(ctx, a.row.oldTable, a.row.signature)
+	if err != nil {
+		return err
+	}
+	if err := a.stillFollowed(ctx, a.row.oldTable); err != nil {
+		return err
+	}
+	views, err := readViews(ctx, a.Tx, a.row.oldTable)
+	if err != nil {
+		return err
+	}
+	fresh, bequest, err := a.bequest(ctx, a.row.oldTable, a.row.newTable, old)
+	if err != nil {
+		return err
+	}
+	a.hold()
+	steps := []func(context.Context) error{
+		func(ctx context.Context) error { return a.detach(ctx, old.quoted()) },
+		func(ctx context.Context) error { return a.bequeath(ctx, bequest) },
+		func(ctx context.Context) error { return a.hide(ctx, old, oldOf(id), true) },
+		func(ctx context.Context) error { return a.publish(ctx, shadowOf(id), true) },
+		func(ctx context.Context) error { return a.followFunctions(ctx, ours(oldOf(id)), old.columns) },
+		func(ctx context.Context) error { return a.attach(ctx, old.quoted()) },
+		func(ctx context.Context) error { return a.redefine(ctx, views) },
+		func(ctx context.Context) error {
+			return a.recatalog(ctx, a.row.newTable, layer.FormatCoordinate.String(), "CENTER", true)
+		},
+		// So that Rollback can tell whether the table was altered since.
+		func(ctx context.Context) error {
+			return a.exec(ctx, "new-signature", "UPDATE rasterloom.migration SET new_signature = $2 WHERE id = $1", int64(id), fresh.signature)
+		},
+		func(ctx context.Context) error { return a.decide(ctx, migrate.CutOver) },
+		a.flush,
+	}
+	return inOrder(ctx, steps)
 }
 
 // Rollback gives the name back to the old table, which has every write, and drops
 // the new one. Errors: as CutOver.
 func (m *Migrations) Rollback(ctx context.Context, id migrate.ID, etag string) error {
 	return m.take(ctx, "rollback", id, byOperator(etag, migrate.RolledBack), func(ctx context.Context, a *arrow) error {
-		if err := a.lockBoth(ctx, ours(oldOf(id))); err != nil {
-			return err
-		}
-		fresh, err := a.source(ctx, a.row.newTable, a.row.newSignature)
-		if err != nil {
-			return err
-		}
-		if err := a.stillFollowed(ctx, a.row.newTable); err != nil {
-			return err
-		}
-		views, err := readViews(ctx, a.Tx, a.row.newTable)
-		if err != nil {
-			return err
-		}
-		_, bequest, err := a.bequest(ctx, a.row.newTable, a.row.oldTable, fresh)
-		if err != nil {
-			return err
-		}
-		a.hold()
-		steps := []func(context.Context) error{
-			func(ctx context.Context) error { return a.detach(ctx, fresh.quoted()) },
-			func(ctx context.Context) error { return a.dropFunctions(ctx) },
-			func(ctx context.Context) error { return a.bequeath(ctx, bequest) },
-			func(ctx context.Context) error { return a.hide(ctx, fresh, shadowOf(id), false) },
-			func(ctx context.Context) error { return a.publish(ctx, oldOf(id), false) },
-			func(ctx context.Context) error { return a.redefine(ctx, views) },
-			func(ctx context.Context) error { return a.exec(ctx, "drop-new", "DROP TABLE "+ours(shadowOf(id))) },
-			func(ctx context.Context) error {
-				return a.recatalog(ctx, a.row.oldTable, a.row.oldFormat, a.row.oldRegistration, false)
-			},
-			func(ctx context.Context) error { return a.decide(ctx, migrate.RolledBack) },
-			a.flush,
-		}
-		return inOrder(ctx, steps)
+		return a.row.target().rollback(ctx, a)
 	})
+}
+
+func (shadowTable) rollback(ctx context.Context, a *arrow) error {
+	id := a.row.ID
+	if err := a.lockBoth(ctx, ours(oldOf(id))); err != nil {
+		return err
+	}
+	fresh, err := a.source(ctx, a.row.newTable, a.row.newSignature)
+	if err != nil {
+		return err
+	}
+	if err := a.stillFollowed(ctx, a.row.newTable); err != nil {
+		return err
+	}
+	views, err := readViews(ctx, a.Tx, a.row.newTable)
+	if err != nil {
+		return err
+	}
+	_, bequest, err := a.bequest(ctx, a.row.newTable, a.row.oldTable, fresh)
+	if err != nil {
+		return err
+	}
+	a.hold()
+	steps := []func(context.Context) error{
+		func(ctx context.Context) error { return a.detach(ctx, fresh.quoted()) },
+		func(ctx context.Context) error { return a.dropFunctions(ctx) },
+		func(ctx context.Context) error { return a.bequeath(ctx, bequest) },
+		func(ctx context.Context) error { return a.hide(ctx, fresh, shadowOf(id), false) },
+		func(ctx context.Context) error { return a.publish(ctx, oldOf(id), false) },
+		func(ctx context.Context) error { return a.redefine(ctx, views) },
+		func(ctx context.Context) error { return a.exec(ctx, "drop-new", "DROP TABLE "+ours(shadowOf(id))) },
+		a.dropKey,
+		func(ctx context.Context) error {
+			return a.recatalog(ctx, a.row.oldTable, a.row.oldFormat, a.row.oldRegistration, false)
+		},
+		func(ctx context.Context) error { return a.decide(ctx, migrate.RolledBack) },
+		a.flush,
+	}
+	return inOrder(ctx, steps)
 }
 
 // Finalize compares both tables once more and drops the old one: the only step
@@ -115,7 +126,7 @@ func (m *Migrations) Finalize(ctx context.Context, id migrate.ID, etag string) e
 	if err := byOperator(etag, migrate.Finalized)(row); err != nil {
 		return err
 	}
-	v, err := m.compare(ctx, row)
+	v, err := row.target().compare(ctx, m, row)
 	if err != nil {
 		return faultOf(err)
 	}
@@ -123,72 +134,85 @@ func (m *Migrations) Finalize(ctx context.Context, id migrate.ID, etag string) e
 		return err
 	}
 	return m.take(ctx, "finalize", id, byOperator(etag, migrate.Finalized), func(ctx context.Context, a *arrow) error {
-		if err := a.lockBoth(ctx, ours(oldOf(id))); err != nil {
-			return err
-		}
-		fresh, found, err := readTable(ctx, a.Tx, a.row.newTable)
-		if err != nil {
-			return err
-		}
-		if !found {
-			return fault.New(fault.Conflict, fault.LayerChanged, "the new table of migration %s is gone", id).With("migration", id)
-		}
-		a.hold()
-		steps := []func(context.Context) error{
-			func(ctx context.Context) error { return a.detach(ctx, fresh.quoted()) },
-			func(ctx context.Context) error { return a.dropFunctions(ctx) },
-			func(ctx context.Context) error { return a.exec(ctx, "drop-old", "DROP TABLE "+ours(oldOf(id))) },
-			func(ctx context.Context) error { return a.keep(ctx, v) },
-			func(ctx context.Context) error { return a.decide(ctx, migrate.Finalized) },
-			a.flush,
-		}
-		return inOrder(ctx, steps)
+		return a.row.target().finalize(ctx, a, v)
 	})
+}
+
+func (shadowTable) finalize(ctx context.Context, a *arrow, v migrate.Verification) error {
+	id := a.row.ID
+	if err := a.lockBoth(ctx, ours(oldOf(id))); err != nil {
+		return err
+	}
+	fresh, found, err := readTable(ctx, a.Tx, a.row.newTable)
+	if err != nil {
+		return err
+	}
+	if !found {
+		return fault.New(fault.Conflict, fault.LayerChanged, "the new table of migration %s is gone", id).With("migration", id)
+	}
+	a.hold()
+	steps := []func(context.Context) error{
+		func(ctx context.Context) error { return a.detach(ctx, fresh.quoted()) },
+		func(ctx context.Context) error { return a.dropFunctions(ctx) },
+		func(ctx context.Context) error { return a.exec(ctx, "drop-old", "DROP TABLE "+ours(oldOf(id))) },
+		func(ctx context.Context) error { return a.keep(ctx, v) },
+		func(ctx context.Context) error { return a.decide(ctx, migrate.Finalized) },
+		a.flush,
+	}
+	return inOrder(ctx, steps)
 }
 
 // Abort gives a migration up before its cut-over: everything it made is dropped.
 // The table was never changed. Errors: as CutOver.
 func (m *Migrations) Abort(ctx context.Context, id migrate.ID, etag string) error {
 	return m.take(ctx, "abort", id, byOperator(etag, migrate.Aborted), func(ctx context.Context, a *arrow) error {
-		if a.row.State != migrate.Planned {
-			// The table may be gone, or have another name: then its triggers are
-			// where it is, if anywhere.
-			old, found, err := readTable(ctx, a.Tx, a.row.oldTable)
-			if err != nil {
-				return err
-			}
-			made := []string{ours(shadowOf(id))}
-			if a.row.State.Capture() == migrate.CaptureNoted {
-				made = append(made, ours(notesOf(id)))
-			}
-			if err := a.quiet(ctx, made...); err != nil {
-				return err
-			}
-			if found {
-				if err := a.quiet(ctx, old.quoted()); err != nil {
-					return err
-				}
-				if err := a.exec(ctx, "lock-table", "LOCK TABLE "+old.quoted()+" IN ACCESS EXCLUSIVE MODE"); err != nil {
-					return err
-				}
-				if err := a.detach(ctx, old.quoted()); err != nil {
-					return err
-				}
-			}
-			if err := a.dropFunctions(ctx); err != nil {
-				return err
-			}
-			if a.row.State.Capture() == migrate.CaptureNoted {
-				if err := a.exec(ctx, "drop-notes", "DROP TABLE "+ours(notesOf(id))); err != nil {
-					return err
-				}
-			}
-			if err := a.exec(ctx, "drop-shadow", "DROP TABLE "+ours(shadowOf(id))); err != nil {
-				return err
-			}
+		if err := a.row.target().abort(ctx, a); err != nil {
+			return err
 		}
 		return a.decide(ctx, migrate.Aborted)
 	})
+}
+
+func (shadowTable) abort(ctx context.Context, a *arrow) error {
+	id := a.row.ID
+	if a.row.State != migrate.Planned {
+		// The table may be gone, or have another name: then its triggers are
+		// where it is, if anywhere.
+		old, found, err := readTable(ctx, a.Tx, a.row.oldTable)
+		if err != nil {
+			return err
+		}
+		made := []string{ours(shadowOf(id))}
+		if a.row.State.Capture() == migrate.CaptureNoted {
+			made = append(made, ours(notesOf(id)))
+		}
+		if err := a.quiet(ctx, made...); err != nil {
+			return err
+		}
+		if found {
+			if err := a.quiet(ctx, old.quoted()); err != nil {
+				return err
+			}
+			if err := a.exec(ctx, "lock-table", "LOCK TABLE "+old.quoted()+" IN ACCESS EXCLUSIVE MODE"); err != nil {
+				return err
+			}
+			if err := a.detach(ctx, old.quoted()); err != nil {
+				return err
+			}
+		}
+		if err := a.dropFunctions(ctx); err != nil {
+			return err
+		}
+		if a.row.State.Capture() == migrate.CaptureNoted {
+			if err := a.exec(ctx, "drop-notes", "DROP TABLE "+ours(notesOf(id))); err != nil {
+				return err
+			}
+		}
+		if err := a.exec(ctx, "drop-shadow", "DROP TABLE "+ours(shadowOf(id))); err != nil {
+			return err
+		}
+	}
+	return a.dropKey(ctx)
 }
 
 func inOrder(ctx context.Context, steps []func(context.Context) error) error {
@@ -382,6 +406,7 @@ func (a *arrow) redefine(ctx context.Context, views []view) error {
 // grows: tickets and plans of before no longer hold.
 func (a *arrow) recatalog(ctx context.Context, oid uint32, format, registration string, coordinates bool) error {
 	return a.exec(ctx, "catalog", `UPDATE rasterloom.layer SET format = $2, registration = $3, has_coordinates = $4, table_oid = $5,
-		table_file = pg_relation_filenode($5::oid::regclass), generation = generation + 1, update_time = clock_timestamp() WHERE name = $1`,
-		a.row.Spec.Layer, format, registration, coordinates, oid)
+		table_file = pg_relation_filenode($5::oid::regclass), generation = generation + 1, update_time = clock_timestamp(),
+		has_key = CASE WHEN $6 THEN $4 ELSE has_key END WHERE name = $1`,
+		a.row.Spec.Layer, format, registration, coordinates, oid, a.row.gotKey())
 }

@@ -119,12 +119,15 @@ func (a *arrow) dropFunctions(ctx context.Context) error {
 	return a.exec(ctx, "drop-functions", fmt.Sprintf("DROP FUNCTION %s(), %s()", rowFunction(a.row.ID), truncateFunction(a.row.ID)))
 }
 
-// attached says whether both triggers are on a table and fire always.
+// attached says whether our triggers are on a table and fire always.
 func (a *arrow) attached(ctx context.Context, oid uint32) (bool, error) {
-	var n int
+	n, want := 0, 2
+	if a.row.Spec.InPlace {
+		want = 1
+	}
 	err := a.Tx.QueryRow(ctx, "SELECT count(*) FROM pg_trigger WHERE tgrelid = $1 AND tgname = ANY($2) AND tgenabled = 'A'",
 		oid, []string{rowTrigger(a.row.ID), truncateTrigger(a.row.ID)}).Scan(&n)
-	return n == 2, err
+	return n == want, err
 }
 
 func rowTrigger(id migrate.ID) string       { return fmt.Sprintf("rasterloom_row_%d", id) }

@@ -28,7 +28,7 @@ func (m *Migrations) Verify(ctx context.Context, l migrate.Lease) error {
 	if err := byLease(l, migrate.Synced)(row); err != nil {
 		return err
 	}
-	v, err := m.compare(ctx, row)
+	v, err := row.target().compare(ctx, m, row)
 	if err != nil {
 		return faultOf(err)
 	}
@@ -75,7 +75,7 @@ func differs(r migrationRow, v migrate.Verification) error {
 // The hash of a row is of the bytes that its values have on the wire, so NaNs,
 // -0 and 0, NULL and 0 are told apart; the hash of a table is the sum over its
 // rows, whatever their order. The seed is new each time.
-func (m *Migrations) compare(ctx context.Context, r migrationRow) (v migrate.Verification, err error) {
+func (shadowTable) compare(ctx context.Context, m *Migrations, r migrationRow) (v migrate.Verification, err error) {
 	began := time.Now()
 	err = pgx.BeginTxFunc(ctx, m.pool, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}, func(tx pgx.Tx) error {
 		if _, err := tx.Exec(ctx, "SELECT set_config('statement_timeout', '0', true), set_config('lock_timeout', $1, true)", lockWait); err != nil {

@@ -16,7 +16,9 @@ SELECT kind, name, carried FROM (
     SELECT 'foreign key', format('%I on %s', conname, conrelid::regclass), false
     FROM pg_constraint WHERE contype = 'f' AND (conrelid = $1 OR confrelid = $1)
     UNION ALL
-    SELECT 'trigger', tgname::text, false FROM pg_trigger WHERE tgrelid = $1 AND NOT tgisinternal
+    SELECT 'trigger', tgname::text, false FROM pg_trigger t JOIN pg_proc f ON f.oid = t.tgfoid
+    WHERE tgrelid = $1 AND NOT tgisinternal
+      AND NOT (f.pronamespace = 'rasterloom'::regnamespace AND tgname = f.proname AND tgname ~ '^rasterloom_row_[0-9]+$')
     UNION ALL
     SELECT 'rule', rulename::text, false FROM pg_rewrite WHERE ev_class = $1
     UNION ALL

@@ -100,7 +100,8 @@ const (
 	Reason_REASON_EXPORT_EXISTS Reason = 33
 	// The export is over, or about to be, and cannot be cancelled.
 	Reason_REASON_EXPORT_STATE Reason = 34
-	// The disk that is written to is full, or a quota on it is.
+	// The disk that is written to is full, or a quota on it is, or it has less
+	// space than what was asked for needs.
 	Reason_REASON_DISK_FULL Reason = 35
 	// There is a layer of that name already.
 	Reason_REASON_LAYER_EXISTS Reason = 36

@@ -252,7 +252,11 @@ type Migration struct {
 	// When it was started.
 	CreateTime *timestamppb.Timestamp `protobuf:"bytes,15,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
 	// When it reached its state.
-	StateTime     *timestamppb.Timestamp `protobuf:"bytes,16,opt,name=state_time,json=stateTime,proto3" json:"state_time,omitempty"`
+	StateTime *timestamppb.Timestamp `protobuf:"bytes,16,opt,name=state_time,json=stateTime,proto3" json:"state_time,omitempty"`
+	// The table itself gets the columns; there is no second one.
+	InPlace bool `protobuf:"varint,17,opt,name=in_place,json=inPlace,proto3" json:"in_place,omitempty"`
+	// About how much space it takes until it is finalized.
+	DiskBytes     int64 `protobuf:"varint,18,opt,name=disk_bytes,json=diskBytes,proto3" json:"disk_bytes,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -397,6 +401,20 @@ func (x *Migration) GetStateTime() *timestamppb.Timestamp {
 		return x.StateTime
 	}
 	return nil
+}
+
+func (x *Migration) GetInPlace() bool {
+	if x != nil {
+		return x.InPlace
+	}
+	return false
+}
+
+func (x *Migration) GetDiskBytes() int64 {
+	if x != nil {
+		return x.DiskBytes
+	}
+	return 0
 }
 
 // MigrationFailure is why a step failed.
@@ -658,9 +676,17 @@ type MigrationPlan struct {
 	// What hangs on the table and is carried over.
 	Dependents []*Dependent `protobuf:"bytes,9,rep,name=dependents,proto3" json:"dependents,omitempty"`
 	// Why it cannot be done. Empty: it can.
-	Refusals      []*Refusal `protobuf:"bytes,10,rep,name=refusals,proto3" json:"refusals,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Refusals []*Refusal `protobuf:"bytes,10,rep,name=refusals,proto3" json:"refusals,omitempty"`
+	// What an operator should know beforehand, a sentence each.
+	Notices []string `protobuf:"bytes,11,rep,name=notices,proto3" json:"notices,omitempty"`
+	// Space on the disk for it, less what other migrations still need; unset where
+	// nobody said and it cannot be measured: then it is not compared.
+	DiskHeadroomBytes *int64 `protobuf:"varint,12,opt,name=disk_headroom_bytes,json=diskHeadroomBytes,proto3,oneof" json:"disk_headroom_bytes,omitempty"`
+	// Whether the space was measured on the disk of the server, or is what the
+	// request said.
+	DiskHeadroomMeasured bool `protobuf:"varint,13,opt,name=disk_headroom_measured,json=diskHeadroomMeasured,proto3" json:"disk_headroom_measured,omitempty"`
+	unknownFields        protoimpl.UnknownFields
+	sizeCache            protoimpl.SizeCache
 }
 
 func (x *MigrationPlan) Reset() {
@@ -761,6 +787,27 @@ func (x *MigrationPlan) GetRefusals() []*Refusal {
 		return x.Refusals
 	}
 	return nil
+}
+
+func (x *MigrationPlan) GetNotices() []string {
+	if x != nil {
+		return x.Notices
+	}
+	return nil
+}
+
+func (x *MigrationPlan) GetDiskHeadroomBytes() int64 {
+	if x != nil && x.DiskHeadroomBytes != nil {
+		return *x.DiskHeadroomBytes
+	}
+	return 0
+}
+
+func (x *MigrationPlan) GetDiskHeadroomMeasured() bool {
+	if x != nil {
+		return x.DiskHeadroomMeasured
+	}
+	return false
 }
 
 // Dependent hangs on a table.
@@ -900,8 +947,11 @@ type MigrationSpec struct {
 	Level MigrationLevel `protobuf:"varint,2,opt,name=level,proto3,enum=rasterloom.schema.v1.MigrationLevel" json:"level,omitempty"`
 	// Bound of the copying in rows a second; 0: none.
 	RowsPerSecondLimit int64 `protobuf:"varint,3,opt,name=rows_per_second_limit,json=rowsPerSecondLimit,proto3" json:"rows_per_second_limit,omitempty"`
-	unknownFields      protoimpl.UnknownFields
-	sizeCache          protoimpl.SizeCache
+	// Give the columns to the table itself, batch by batch, where the
+	// disk has no room for a second table. Slower, and it bloats the table.
+	InPlace       bool `protobuf:"varint,4,opt,name=in_place,json=inPlace,proto3" json:"in_place,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *MigrationSpec) Reset() {
@@ -955,13 +1005,23 @@ func (x *MigrationSpec) GetRowsPerSecondLimit() int64 {
 	return 0
 }
 
+func (x *MigrationSpec) GetInPlace() bool {
+	if x != nil {
+		return x.InPlace
+	}
+	return false
+}
+
 // PlanMigrationRequest asks for a plan.
 type PlanMigrationRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// What would be migrated.
-	Spec          *MigrationSpec `protobuf:"bytes,1,opt,name=spec,proto3" json:"spec,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Spec *MigrationSpec `protobuf:"bytes,1,opt,name=spec,proto3" json:"spec,omitempty"`
+	// Free space, in bytes, on the disk of the server. Unset: measured where the
+	// server runs on the same machine, unknown elsewhere.
+	DiskHeadroomBytes *int64 `protobuf:"varint,2,opt,name=disk_headroom_bytes,json=diskHeadroomBytes,proto3,oneof" json:"disk_headroom_bytes,omitempty"`
+	unknownFields     protoimpl.UnknownFields
+	sizeCache         protoimpl.SizeCache
 }
 
 func (x *PlanMigrationRequest) Reset() {
@@ -999,6 +1059,13 @@ func (x *PlanMigrationRequest) GetSpec() *MigrationSpec {
 		return x.Spec
 	}
 	return nil
+}
+
+func (x *PlanMigrationRequest) GetDiskHeadroomBytes() int64 {
+	if x != nil && x.DiskHeadroomBytes != nil {
+		return *x.DiskHeadroomBytes
+	}
+	return 0
 }
 
 // PlanMigrationResponse has a plan.
@@ -1054,8 +1121,10 @@ type StartMigrationRequest struct {
 	Spec *MigrationSpec `protobuf:"bytes,1,opt,name=spec,proto3" json:"spec,omitempty"`
 	// Names this request for ever: the same key gives the same migration.
 	IdempotencyKey string `protobuf:"bytes,2,opt,name=idempotency_key,json=idempotencyKey,proto3" json:"idempotency_key,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// As in PlanMigrationRequest. It is no part of the request that the key names.
+	DiskHeadroomBytes *int64 `protobuf:"varint,3,opt,name=disk_headroom_bytes,json=diskHeadroomBytes,proto3,oneof" json:"disk_headroom_bytes,omitempty"`
+	unknownFields     protoimpl.UnknownFields
+	sizeCache         protoimpl.SizeCache
 }
 
 func (x *StartMigrationRequest) Reset() {
@@ -1100,6 +1169,13 @@ func (x *StartMigrationRequest) GetIdempotencyKey() string {
 		return x.IdempotencyKey
 	}
 	return ""
+}
+
+func (x *StartMigrationRequest) GetDiskHeadroomBytes() int64 {
+	if x != nil && x.DiskHeadroomBytes != nil {
+		return *x.DiskHeadroomBytes
+	}
+	return 0
 }
 
 // StartMigrationResponse has the migration.
@@ -2070,7 +2146,7 @@ var File_rasterloom_schema_v1_migration_proto protoreflect.FileDescriptor
 
 const file_rasterloom_schema_v1_migration_proto_rawDesc = "" +
 	"\n" +
-	"$rasterloom/schema/v1/migration.proto\x12\x14rasterloom.schema.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1frasterloom/layer/v1/layer.proto\"\xfa\x05\n" +
+	"$rasterloom/schema/v1/migration.proto\x12\x14rasterloom.schema.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1frasterloom/layer/v1/layer.proto\"\xb4\x06\n" +
 	"\tMigration\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x14\n" +
 	"\x05layer\x18\x02 \x01(\tR\x05layer\x120\n" +
@@ -2092,7 +2168,10 @@ const file_rasterloom_schema_v1_migration_proto_rawDesc = "" +
 	"\vcreate_time\x18\x0f \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"createTime\x129\n" +
 	"\n" +
-	"state_time\x18\x10 \x01(\v2\x1a.google.protobuf.TimestampR\tstateTime\"\xcb\x01\n" +
+	"state_time\x18\x10 \x01(\v2\x1a.google.protobuf.TimestampR\tstateTime\x12\x19\n" +
+	"\bin_place\x18\x11 \x01(\bR\ainPlace\x12\x1d\n" +
+	"\n" +
+	"disk_bytes\x18\x12 \x01(\x03R\tdiskBytes\"\xcb\x01\n" +
 	"\x10MigrationFailure\x12\x16\n" +
 	"\x06reason\x18\x01 \x01(\tR\x06reason\x12\x18\n" +
 	"\amessage\x18\x02 \x01(\tR\amessage\x12J\n" +
@@ -2114,7 +2193,7 @@ const file_rasterloom_schema_v1_migration_proto_rawDesc = "" +
 	"\x03col\x18\x02 \x01(\x03R\x03col\x12\x1e\n" +
 	"\n" +
 	"difference\x18\x03 \x01(\tR\n" +
-	"difference\"\x9b\x03\n" +
+	"difference\"\xb8\x04\n" +
 	"\rMigrationPlan\x12\x14\n" +
 	"\x05layer\x18\x01 \x01(\tR\x05layer\x12:\n" +
 	"\x05level\x18\x02 \x01(\x0e2$.rasterloom.schema.v1.MigrationLevelR\x05level\x12\x12\n" +
@@ -2130,7 +2209,11 @@ const file_rasterloom_schema_v1_migration_proto_rawDesc = "" +
 	"dependents\x18\t \x03(\v2\x1f.rasterloom.schema.v1.DependentR\n" +
 	"dependents\x129\n" +
 	"\brefusals\x18\n" +
-	" \x03(\v2\x1d.rasterloom.schema.v1.RefusalR\brefusals\"3\n" +
+	" \x03(\v2\x1d.rasterloom.schema.v1.RefusalR\brefusals\x12\x18\n" +
+	"\anotices\x18\v \x03(\tR\anotices\x123\n" +
+	"\x13disk_headroom_bytes\x18\f \x01(\x03H\x00R\x11diskHeadroomBytes\x88\x01\x01\x124\n" +
+	"\x16disk_headroom_measured\x18\r \x01(\bR\x14diskHeadroomMeasuredB\x16\n" +
+	"\x14_disk_headroom_bytes\"3\n" +
 	"\tDependent\x12\x12\n" +
 	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\"_\n" +
@@ -2138,20 +2221,25 @@ const file_rasterloom_schema_v1_migration_proto_rawDesc = "" +
 	"\x04code\x18\x01 \x01(\tR\x04code\x12\x18\n" +
 	"\amessage\x18\x02 \x01(\tR\amessage\x12\x14\n" +
 	"\x05count\x18\x03 \x01(\x03R\x05count\x12\x10\n" +
-	"\x03fix\x18\x04 \x01(\tR\x03fix\"\xb3\x01\n" +
+	"\x03fix\x18\x04 \x01(\tR\x03fix\"\xce\x01\n" +
 	"\rMigrationSpec\x12 \n" +
 	"\x05layer\x18\x01 \x01(\tB\n" +
 	"\xbaH\ar\x05\x10\x01(\xff\x01R\x05layer\x12D\n" +
 	"\x05level\x18\x02 \x01(\x0e2$.rasterloom.schema.v1.MigrationLevelB\b\xbaH\x05\x82\x01\x02\x10\x01R\x05level\x12:\n" +
-	"\x15rows_per_second_limit\x18\x03 \x01(\x03B\a\xbaH\x04\"\x02(\x00R\x12rowsPerSecondLimit\"W\n" +
+	"\x15rows_per_second_limit\x18\x03 \x01(\x03B\a\xbaH\x04\"\x02(\x00R\x12rowsPerSecondLimit\x12\x19\n" +
+	"\bin_place\x18\x04 \x01(\bR\ainPlace\"\xad\x01\n" +
 	"\x14PlanMigrationRequest\x12?\n" +
-	"\x04spec\x18\x01 \x01(\v2#.rasterloom.schema.v1.MigrationSpecB\x06\xbaH\x03\xc8\x01\x01R\x04spec\"P\n" +
+	"\x04spec\x18\x01 \x01(\v2#.rasterloom.schema.v1.MigrationSpecB\x06\xbaH\x03\xc8\x01\x01R\x04spec\x12<\n" +
+	"\x13disk_headroom_bytes\x18\x02 \x01(\x03B\a\xbaH\x04\"\x02(\x00H\x00R\x11diskHeadroomBytes\x88\x01\x01B\x16\n" +
+	"\x14_disk_headroom_bytes\"P\n" +
 	"\x15PlanMigrationResponse\x127\n" +
-	"\x04plan\x18\x01 \x01(\v2#.rasterloom.schema.v1.MigrationPlanR\x04plan\"\x8d\x01\n" +
+	"\x04plan\x18\x01 \x01(\v2#.rasterloom.schema.v1.MigrationPlanR\x04plan\"\xe3\x01\n" +
 	"\x15StartMigrationRequest\x12?\n" +
 	"\x04spec\x18\x01 \x01(\v2#.rasterloom.schema.v1.MigrationSpecB\x06\xbaH\x03\xc8\x01\x01R\x04spec\x123\n" +
 	"\x0fidempotency_key\x18\x02 \x01(\tB\n" +
-	"\xbaH\ar\x05\x10\x01(\xff\x01R\x0eidempotencyKey\"W\n" +
+	"\xbaH\ar\x05\x10\x01(\xff\x01R\x0eidempotencyKey\x12<\n" +
+	"\x13disk_headroom_bytes\x18\x03 \x01(\x03B\a\xbaH\x04\"\x02(\x00H\x00R\x11diskHeadroomBytes\x88\x01\x01B\x16\n" +
+	"\x14_disk_headroom_bytes\"W\n" +
 	"\x16StartMigrationResponse\x12=\n" +
 	"\tmigration\x18\x01 \x01(\v2\x1f.rasterloom.schema.v1.MigrationR\tmigration\".\n" +
 	"\x13GetMigrationRequest\x12\x17\n" +
@@ -2355,6 +2443,9 @@ func file_rasterloom_schema_v1_migration_proto_init() {
 	if File_rasterloom_schema_v1_migration_proto != nil {
 		return
 	}
+	file_rasterloom_schema_v1_migration_proto_msgTypes[4].OneofWrappers = []any{}
+	file_rasterloom_schema_v1_migration_proto_msgTypes[8].OneofWrappers = []any{}
+	file_rasterloom_schema_v1_migration_proto_msgTypes[10].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{

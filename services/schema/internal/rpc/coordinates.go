@@ -24,7 +24,7 @@ import (
 type Coordinates interface {
 	EnsureView(context.Context, layer.Layer) (layer.Table, error)
 	Get(context.Context, migrate.ID) (migrate.Migration, error)
-	Start(ctx context.Context, key string, spec migrate.Spec, l layer.Layer) (migrate.Migration, error)
+	Start(ctx context.Context, key string, spec migrate.Spec, l layer.Layer, headroom *int64) (migrate.Migration, error)
 }
 
 // CoordinateHandler implements the contract of coordinates.
@@ -103,7 +103,7 @@ func (h *CoordinateHandler) EnsureCoordinates(ctx context.Context, req *connect.
 // that its table has.
 func (h *CoordinateHandler) store(ctx context.Context, l layer.Layer) (migrate.Migration, error) {
 	m, err := h.coordinates.Start(ctx, fmt.Sprintf("ensure-stored/%s/%d", migrate.GridHash(l.Grid)[:16]+l.Table.String(), l.Generation),
-		migrate.Spec{Layer: l.Name, Level: migrate.LevelStored}, l)
+		migrate.Spec{Layer: l.Name, Level: migrate.LevelStored}, l, nil)
 	if f, ok := errors.AsType[*fault.Error](err); ok && f.Reason == fault.MigrationExists {
 		id, parsed := migrate.ParseID(f.Fields["migration"])
 		if parsed == nil {

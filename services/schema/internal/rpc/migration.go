@@ -17,8 +17,8 @@ import (
 
 // Migrations carries migrations out.
 type Migrations interface {
-	Plan(context.Context, migrate.Spec, layer.Layer) (migrate.Plan, error)
-	Start(ctx context.Context, key string, spec migrate.Spec, l layer.Layer) (migrate.Migration, error)
+	Plan(ctx context.Context, spec migrate.Spec, l layer.Layer, headroom *int64) (migrate.Plan, error)
+	Start(ctx context.Context, key string, spec migrate.Spec, l layer.Layer, headroom *int64) (migrate.Migration, error)
 	Get(context.Context, migrate.ID) (migrate.Migration, error)
 	List(ctx context.Context, layer string, limit int) ([]migrate.Migration, error)
 	Pause(ctx context.Context, id migrate.ID, etag string) error
@@ -58,7 +58,7 @@ func (h *MigrationHandler) PlanMigration(ctx context.Context, req *connect.Reque
 	if err != nil {
 		return nil, err
 	}
-	plan, err := h.migrations.Plan(ctx, spec, layers[0])
+	plan, err := h.migrations.Plan(ctx, spec, layers[0], req.Msg.DiskHeadroomBytes)
 	if err != nil {
 		return nil, err
 	}
@@ -72,7 +72,7 @@ func (h *MigrationHandler) StartMigration(ctx context.Context, req *connect.Requ
 	if err != nil {
 		return nil, err
 	}
-	m, err := h.migrations.Start(ctx, req.Msg.GetIdempotencyKey(), spec, layers[0])
+	m, err := h.migrations.Start(ctx, req.Msg.GetIdempotencyKey(), spec, layers[0], req.Msg.DiskHeadroomBytes)
 	if err != nil {
 		return nil, err
 	}

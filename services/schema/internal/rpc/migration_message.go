@@ -28,7 +28,7 @@ func toLevel(l migrate.Level) schemav1.MigrationLevel {
 
 // fromSpec reads a spec. There is one level so far: it is the default too.
 func fromSpec(p *schemav1.MigrationSpec) migrate.Spec {
-	return migrate.Spec{Layer: p.GetLayer(), Level: migrate.LevelStored, RowsPerSecond: p.GetRowsPerSecondLimit()}
+	return migrate.Spec{Layer: p.GetLayer(), Level: migrate.LevelStored, RowsPerSecond: p.GetRowsPerSecondLimit(), InPlace: p.GetInPlace()}
 }
 
 func toMigration(m migrate.Migration) *schemav1.Migration {
@@ -37,6 +37,7 @@ func toMigration(m migrate.Migration) *schemav1.Migration {
 		Level: toLevel(m.Spec.Level), State: toState(m.State), Condition: toCondition(m.Condition), Etag: m.ETag(),
 		RowsPerSecondLimit: m.Spec.RowsPerSecond, RowsTotal: m.Progress.RowsTotal, RowsCopied: m.Progress.RowsCopied,
 		FractionCopied: m.Progress.Fraction(), NotesPending: m.Progress.NotesPending,
+		InPlace: m.Spec.InPlace, DiskBytes: m.DiskBytes,
 		CreateTime: timestamppb.New(m.CreateTime), StateTime: timestamppb.New(m.StateTime),
 	}
 	if f := m.Failure; f != nil {
@@ -57,7 +58,10 @@ func toMigration(m migrate.Migration) *schemav1.Migration {
 func toPlan(plan migrate.Plan) *schemav1.MigrationPlan {
 	p := &schemav1.MigrationPlan{
 		Layer: plan.Spec.Layer, Level: toLevel(plan.Spec.Level), Rows: plan.Rows, TableBytes: plan.TableBytes,
-		DiskBytes: plan.DiskBytes, WalBytes: plan.WALBytes, Estimate: durationpb.New(seconds(plan.Seconds)), Locks: plan.Locks,
+		DiskBytes: plan.DiskBytes, WalBytes: plan.WALBytes, Estimate: durationpb.New(seconds(plan.Seconds)), Locks: plan.Locks, Notices: plan.Notices,
+	}
+	if h := plan.Headroom; h != nil {
+		p.DiskHeadroomBytes, p.DiskHeadroomMeasured = new(h.Left()), h.Measured
 	}
 	for _, d := range plan.Dependents {
 		p.Dependents = append(p.Dependents, &schemav1.Dependent{Kind: d.Kind, Name: d.Name})

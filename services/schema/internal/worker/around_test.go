@@ -57,7 +57,7 @@ func TestDropWhileStarting(t *testing.T) {
 		var starting sync.WaitGroup
 		var started, dropped error
 		starting.Go(func() {
-			_, started = s.migrations.Start(t.Context(), "k", migrate.Spec{Layer: "birds", Level: migrate.LevelStored}, s.layer)
+			_, started = s.migrations.Start(t.Context(), "k", migrate.Spec{Layer: "birds", Level: migrate.LevelStored}, s.layer, nil)
 		})
 		starting.Go(func() {
 			dropped = func() error {
@@ -133,7 +133,7 @@ func TestDropTakesTheViewAlong(t *testing.T) {
 // Under a limit the rows come evenly: no chunk is more than what a second allows.
 func TestThrottleIsEven(t *testing.T) {
 	s := newStage(t, 400, 300, false)
-	m, err := s.migrations.Start(t.Context(), "k", migrate.Spec{Layer: "birds", Level: migrate.LevelStored, RowsPerSecond: 4000}, s.layer)
+	m, err := s.migrations.Start(t.Context(), "k", migrate.Spec{Layer: "birds", Level: migrate.LevelStored, RowsPerSecond: 4000}, s.layer, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

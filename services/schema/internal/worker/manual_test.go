@@ -403,9 +403,9 @@ func TestKeysAndOneMigrationAtATime(t *testing.T) {
 		t.Errorf("the same request made %s and %s", first.ID, again.ID)
 	}
 	spec := migrate.Spec{Layer: "birds", Level: migrate.LevelStored, RowsPerSecond: 5}
-	_, err := s.migrations.Start(t.Context(), "key", spec, s.layer)
+	_, err := s.migrations.Start(t.Context(), "key", spec, s.layer, nil)
 	want(t, err, fault.Exists, fault.MigrationExists)
-	_, err = s.migrations.Start(t.Context(), "another key", spec, s.layer)
+	_, err = s.migrations.Start(t.Context(), "another key", spec, s.layer, nil)
 	want(t, err, fault.Exists, fault.MigrationExists)
 }
 
@@ -433,8 +433,7 @@ func TestRefusals(t *testing.T) {
 		field string
 		count string
 	}{
-		"no key":              {"ALTER TABLE public.passthrough_birds DROP CONSTRAINT passthrough_birds_pkey", "NO_KEY", "", ""},
-		"no key, cells twice": {"ALTER TABLE public.passthrough_birds DROP CONSTRAINT passthrough_birds_pkey; INSERT INTO public.passthrough_birds VALUES (9, 99, 1), (9, 99, 2)", "NO_KEY,DUPLICATE_CELLS,OFF_GRID", "duplicate_cells", "1"},
+		"no key, cells twice": {"ALTER TABLE public.passthrough_birds DROP CONSTRAINT passthrough_birds_pkey; INSERT INTO public.passthrough_birds VALUES (9, 99, 1), (9, 99, 2)", "DUPLICATE_CELLS,OFF_GRID", "duplicate_cells", "1"},
 		"without an index":    {"ALTER TABLE public.passthrough_birds DROP CONSTRAINT passthrough_birds_pkey, ALTER row_idx DROP NOT NULL; CREATE UNIQUE INDEX ON public.passthrough_birds (row_idx, col_idx); INSERT INTO public.passthrough_birds VALUES (NULL, 3, 1), (NULL, 3, 2)", "NULL_INDEX", "null_index", "2"},
 		"outside":             {"INSERT INTO public.passthrough_birds VALUES (40, 3, 1), (-1, 3, 1), (3, 30, 1)", "OFF_GRID", "off_grid", "3"},
 		"foreign key":         {"CREATE TABLE public.other (row_idx integer, col_idx integer, FOREIGN KEY (row_idx, col_idx) REFERENCES public.passthrough_birds)", "DEPENDENT", "", ""},
@@ -454,7 +453,7 @@ func TestRefusals(t *testing.T) {
 				t.Fatal(err)
 			}
 			before := s.dump()
-			_, err := s.migrations.Start(t.Context(), "k", migrate.Spec{Layer: "birds", Level: migrate.LevelStored}, s.layer)
+			_, err := s.migrations.Start(t.Context(), "k", migrate.Spec{Layer: "birds", Level: migrate.LevelStored}, s.layer, nil)
 			f := want(t, err, fault.Precondition, fault.MigrationRefused)
 			if f.Fields["refusals"] != c.codes || c.field != "" && f.Fields[c.field] != c.count {
 				t.Errorf("%v %v", f, f.Fields)
@@ -466,6 +465,6 @@ func TestRefusals(t *testing.T) {
 	}
 	s := newStage(t, 4, 3, false)
 	s.do("DROP TABLE public.passthrough_birds")
-	_, err := s.migrations.Start(t.Context(), "k", migrate.Spec{Layer: "birds", Level: migrate.LevelStored}, s.layer)
+	_, err := s.migrations.Start(t.Context(), "k", migrate.Spec{Layer: "birds", Level: migrate.LevelStored}, s.layer, nil)
 	want(t, err, fault.NotFound, fault.LayerNotFound)
 }

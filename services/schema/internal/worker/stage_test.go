@@ -36,6 +36,7 @@ type stage struct {
 	opened     *pgstore.Store
 	migrations *pgstore.Migrations
 	layer      layer.Layer
+	inPlace    bool
 	seed       uint64
 }
 
@@ -187,7 +188,7 @@ func (s *stage) work(n int) {
 func (s *stage) start(key string) migrate.Migration {
 	s.t.Helper()
 	s.layer.Generation = s.generation()
-	m, err := s.migrations.Start(s.t.Context(), key, migrate.Spec{Layer: "birds", Level: migrate.LevelStored}, s.layer)
+	m, err := s.migrations.Start(s.t.Context(), key, migrate.Spec{Layer: "birds", Level: migrate.LevelStored, InPlace: s.inPlace}, s.layer, nil)
 	if err != nil {
 		s.t.Fatal(err)
 	}

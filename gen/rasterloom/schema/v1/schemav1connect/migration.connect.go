@@ -77,7 +77,8 @@ type MigrationServiceClient interface {
 	// StartMigration begins one; it runs until it is VERIFIED, and then waits for
 	// CutOver. The same key and request again give the same migration. Errors:
 	// NOT_FOUND; FAILED_PRECONDITION MIGRATION_REFUSED with all reasons and
-	// counts; ALREADY_EXISTS MIGRATION_EXISTS: the key was used for another
+	// counts; RESOURCE_EXHAUSTED DISK_FULL when the disk has less space than the
+	// plan needs; ALREADY_EXISTS MIGRATION_EXISTS: the key was used for another
 	// request, or the table has a live migration.
 	StartMigration(context.Context, *connect.Request[v1.StartMigrationRequest]) (*connect.Response[v1.StartMigrationResponse], error)
 	// GetMigration gives one. Errors: NOT_FOUND MIGRATION_NOT_FOUND.
@@ -275,7 +276,8 @@ type MigrationServiceHandler interface {
 	// StartMigration begins one; it runs until it is VERIFIED, and then waits for
 	// CutOver. The same key and request again give the same migration. Errors:
 	// NOT_FOUND; FAILED_PRECONDITION MIGRATION_REFUSED with all reasons and
-	// counts; ALREADY_EXISTS MIGRATION_EXISTS: the key was used for another
+	// counts; RESOURCE_EXHAUSTED DISK_FULL when the disk has less space than the
+	// plan needs; ALREADY_EXISTS MIGRATION_EXISTS: the key was used for another
 	// request, or the table has a live migration.
 	StartMigration(context.Context, *connect.Request[v1.StartMigrationRequest]) (*connect.Response[v1.StartMigrationResponse], error)
 	// GetMigration gives one. Errors: NOT_FOUND MIGRATION_NOT_FOUND.

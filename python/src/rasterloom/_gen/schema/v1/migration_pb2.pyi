@@ -56,7 +56,7 @@ MIGRATION_LEVEL_UNSPECIFIED: MigrationLevel
 MIGRATION_LEVEL_STORED: MigrationLevel
 
 class Migration(_message.Message):
-    __slots__ = ("id", "layer", "table", "level", "state", "condition", "failure", "etag", "rows_per_second_limit", "rows_total", "rows_copied", "fraction_copied", "notes_pending", "verification", "create_time", "state_time")
+    __slots__ = ("id", "layer", "table", "level", "state", "condition", "failure", "etag", "rows_per_second_limit", "rows_total", "rows_copied", "fraction_copied", "notes_pending", "verification", "create_time", "state_time", "in_place", "disk_bytes")
     ID_FIELD_NUMBER: _ClassVar[int]
     LAYER_FIELD_NUMBER: _ClassVar[int]
     TABLE_FIELD_NUMBER: _ClassVar[int]
@@ -73,6 +73,8 @@ class Migration(_message.Message):
     VERIFICATION_FIELD_NUMBER: _ClassVar[int]
     CREATE_TIME_FIELD_NUMBER: _ClassVar[int]
     STATE_TIME_FIELD_NUMBER: _ClassVar[int]
+    IN_PLACE_FIELD_NUMBER: _ClassVar[int]
+    DISK_BYTES_FIELD_NUMBER: _ClassVar[int]
     id: str
     layer: str
     table: _layer_pb2.Table
@@ -89,7 +91,9 @@ class Migration(_message.Message):
     verification: Verification
     create_time: _timestamp_pb2.Timestamp
     state_time: _timestamp_pb2.Timestamp
-    def __init__(self, id: _Optional[str] = ..., layer: _Optional[str] = ..., table: _Optional[_Union[_layer_pb2.Table, _Mapping]] = ..., level: _Optional[_Union[MigrationLevel, str]] = ..., state: _Optional[_Union[MigrationState, str]] = ..., condition: _Optional[_Union[MigrationCondition, str]] = ..., failure: _Optional[_Union[MigrationFailure, _Mapping]] = ..., etag: _Optional[str] = ..., rows_per_second_limit: _Optional[int] = ..., rows_total: _Optional[int] = ..., rows_copied: _Optional[int] = ..., fraction_copied: _Optional[float] = ..., notes_pending: _Optional[int] = ..., verification: _Optional[_Union[Verification, _Mapping]] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., state_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    in_place: bool
+    disk_bytes: int
+    def __init__(self, id: _Optional[str] = ..., layer: _Optional[str] = ..., table: _Optional[_Union[_layer_pb2.Table, _Mapping]] = ..., level: _Optional[_Union[MigrationLevel, str]] = ..., state: _Optional[_Union[MigrationState, str]] = ..., condition: _Optional[_Union[MigrationCondition, str]] = ..., failure: _Optional[_Union[MigrationFailure, _Mapping]] = ..., etag: _Optional[str] = ..., rows_per_second_limit: _Optional[int] = ..., rows_total: _Optional[int] = ..., rows_copied: _Optional[int] = ..., fraction_copied: _Optional[float] = ..., notes_pending: _Optional[int] = ..., verification: _Optional[_Union[Verification, _Mapping]] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., state_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., in_place: _Optional[bool] = ..., disk_bytes: _Optional[int] = ...) -> None: ...
 
 class MigrationFailure(_message.Message):
     __slots__ = ("reason", "message", "fields")
@@ -139,7 +143,7 @@ class DifferingRow(_message.Message):
     def __init__(self, row: _Optional[int] = ..., col: _Optional[int] = ..., difference: _Optional[str] = ...) -> None: ...
 
 class MigrationPlan(_message.Message):
-    __slots__ = ("layer", "level", "rows", "table_bytes", "disk_bytes", "wal_bytes", "estimate", "locks", "dependents", "refusals")
+    __slots__ = ("layer", "level", "rows", "table_bytes", "disk_bytes", "wal_bytes", "estimate", "locks", "dependents", "refusals", "notices", "disk_headroom_bytes", "disk_headroom_measured")
     LAYER_FIELD_NUMBER: _ClassVar[int]
     LEVEL_FIELD_NUMBER: _ClassVar[int]
     ROWS_FIELD_NUMBER: _ClassVar[int]
@@ -150,6 +154,9 @@ class MigrationPlan(_message.Message):
     LOCKS_FIELD_NUMBER: _ClassVar[int]
     DEPENDENTS_FIELD_NUMBER: _ClassVar[int]
     REFUSALS_FIELD_NUMBER: _ClassVar[int]
+    NOTICES_FIELD_NUMBER: _ClassVar[int]
+    DISK_HEADROOM_BYTES_FIELD_NUMBER: _ClassVar[int]
+    DISK_HEADROOM_MEASURED_FIELD_NUMBER: _ClassVar[int]
     layer: str
     level: MigrationLevel
     rows: int
@@ -160,7 +167,10 @@ class MigrationPlan(_message.Message):
     locks: _containers.RepeatedScalarFieldContainer[str]
     dependents: _containers.RepeatedCompositeFieldContainer[Dependent]
     refusals: _containers.RepeatedCompositeFieldContainer[Refusal]
-    def __init__(self, layer: _Optional[str] = ..., level: _Optional[_Union[MigrationLevel, str]] = ..., rows: _Optional[int] = ..., table_bytes: _Optional[int] = ..., disk_bytes: _Optional[int] = ..., wal_bytes: _Optional[int] = ..., estimate: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., locks: _Optional[_Iterable[str]] = ..., dependents: _Optional[_Iterable[_Union[Dependent, _Mapping]]] = ..., refusals: _Optional[_Iterable[_Union[Refusal, _Mapping]]] = ...) -> None: ...
+    notices: _containers.RepeatedScalarFieldContainer[str]
+    disk_headroom_bytes: int
+    disk_headroom_measured: bool
+    def __init__(self, layer: _Optional[str] = ..., level: _Optional[_Union[MigrationLevel, str]] = ..., rows: _Optional[int] = ..., table_bytes: _Optional[int] = ..., disk_bytes: _Optional[int] = ..., wal_bytes: _Optional[int] = ..., estimate: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., locks: _Optional[_Iterable[str]] = ..., dependents: _Optional[_Iterable[_Union[Dependent, _Mapping]]] = ..., refusals: _Optional[_Iterable[_Union[Refusal, _Mapping]]] = ..., notices: _Optional[_Iterable[str]] = ..., disk_headroom_bytes: _Optional[int] = ..., disk_headroom_measured: _Optional[bool] = ...) -> None: ...
 
 class Dependent(_message.Message):
     __slots__ = ("kind", "name")
@@ -183,20 +193,24 @@ class Refusal(_message.Message):
     def __init__(self, code: _Optional[str] = ..., message: _Optional[str] = ..., count: _Optional[int] = ..., fix: _Optional[str] = ...) -> None: ...
 
 class MigrationSpec(_message.Message):
-    __slots__ = ("layer", "level", "rows_per_second_limit")
+    __slots__ = ("layer", "level", "rows_per_second_limit", "in_place")
     LAYER_FIELD_NUMBER: _ClassVar[int]
     LEVEL_FIELD_NUMBER: _ClassVar[int]
     ROWS_PER_SECOND_LIMIT_FIELD_NUMBER: _ClassVar[int]
+    IN_PLACE_FIELD_NUMBER: _ClassVar[int]
     layer: str
     level: MigrationLevel
     rows_per_second_limit: int
-    def __init__(self, layer: _Optional[str] = ..., level: _Optional[_Union[MigrationLevel, str]] = ..., rows_per_second_limit: _Optional[int] = ...) -> None: ...
+    in_place: bool
+    def __init__(self, layer: _Optional[str] = ..., level: _Optional[_Union[MigrationLevel, str]] = ..., rows_per_second_limit: _Optional[int] = ..., in_place: _Optional[bool] = ...) -> None: ...
 
 class PlanMigrationRequest(_message.Message):
-    __slots__ = ("spec",)
+    __slots__ = ("spec", "disk_headroom_bytes")
     SPEC_FIELD_NUMBER: _ClassVar[int]
+    DISK_HEADROOM_BYTES_FIELD_NUMBER: _ClassVar[int]
     spec: MigrationSpec
-    def __init__(self, spec: _Optional[_Union[MigrationSpec, _Mapping]] = ...) -> None: ...
+    disk_headroom_bytes: int
+    def __init__(self, spec: _Optional[_Union[MigrationSpec, _Mapping]] = ..., disk_headroom_bytes: _Optional[int] = ...) -> None: ...
 
 class PlanMigrationResponse(_message.Message):
     __slots__ = ("plan",)
@@ -205,12 +219,14 @@ class PlanMigrationResponse(_message.Message):
     def __init__(self, plan: _Optional[_Union[MigrationPlan, _Mapping]] = ...) -> None: ...
 
 class StartMigrationRequest(_message.Message):
-    __slots__ = ("spec", "idempotency_key")
+    __slots__ = ("spec", "idempotency_key", "disk_headroom_bytes")
     SPEC_FIELD_NUMBER: _ClassVar[int]
     IDEMPOTENCY_KEY_FIELD_NUMBER: _ClassVar[int]
+    DISK_HEADROOM_BYTES_FIELD_NUMBER: _ClassVar[int]
     spec: MigrationSpec
     idempotency_key: str
-    def __init__(self, spec: _Optional[_Union[MigrationSpec, _Mapping]] = ..., idempotency_key: _Optional[str] = ...) -> None: ...
+    disk_headroom_bytes: int
+    def __init__(self, spec: _Optional[_Union[MigrationSpec, _Mapping]] = ..., idempotency_key: _Optional[str] = ..., disk_headroom_bytes: _Optional[int] = ...) -> None: ...
 
 class StartMigrationResponse(_message.Message):
     __slots__ = ("migration",)

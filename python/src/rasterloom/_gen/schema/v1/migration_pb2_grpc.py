@@ -112,7 +112,8 @@ class MigrationServiceServicer:
         """StartMigration begins one; it runs until it is VERIFIED, and then waits for
         CutOver. The same key and request again give the same migration. Errors:
         NOT_FOUND; FAILED_PRECONDITION MIGRATION_REFUSED with all reasons and
-        counts; ALREADY_EXISTS MIGRATION_EXISTS: the key was used for another
+        counts; RESOURCE_EXHAUSTED DISK_FULL when the disk has less space than the
+        plan needs; ALREADY_EXISTS MIGRATION_EXISTS: the key was used for another
         request, or the table has a live migration.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

@@ -44,7 +44,8 @@ class MigrationServiceStub:
     """StartMigration begins one; it runs until it is VERIFIED, and then waits for
     CutOver. The same key and request again give the same migration. Errors:
     NOT_FOUND; FAILED_PRECONDITION MIGRATION_REFUSED with all reasons and
-    counts; ALREADY_EXISTS MIGRATION_EXISTS: the key was used for another
+    counts; RESOURCE_EXHAUSTED DISK_FULL when the disk has less space than the
+    plan needs; ALREADY_EXISTS MIGRATION_EXISTS: the key was used for another
     request, or the table has a live migration.
     """
     GetMigration: _grpc.UnaryUnaryMultiCallable[_migration_pb2.GetMigrationRequest, _migration_pb2.GetMigrationResponse]
@@ -101,7 +102,8 @@ class MigrationServiceAsyncStub(MigrationServiceStub):
     """StartMigration begins one; it runs until it is VERIFIED, and then waits for
     CutOver. The same key and request again give the same migration. Errors:
     NOT_FOUND; FAILED_PRECONDITION MIGRATION_REFUSED with all reasons and
-    counts; ALREADY_EXISTS MIGRATION_EXISTS: the key was used for another
+    counts; RESOURCE_EXHAUSTED DISK_FULL when the disk has less space than the
+    plan needs; ALREADY_EXISTS MIGRATION_EXISTS: the key was used for another
     request, or the table has a live migration.
     """
     GetMigration: _aio.UnaryUnaryMultiCallable[_migration_pb2.GetMigrationRequest, _migration_pb2.GetMigrationResponse]  # type: ignore[assignment]
@@ -167,7 +169,8 @@ class MigrationServiceServicer(metaclass=_abc_1.ABCMeta):
         """StartMigration begins one; it runs until it is VERIFIED, and then waits for
         CutOver. The same key and request again give the same migration. Errors:
         NOT_FOUND; FAILED_PRECONDITION MIGRATION_REFUSED with all reasons and
-        counts; ALREADY_EXISTS MIGRATION_EXISTS: the key was used for another
+        counts; RESOURCE_EXHAUSTED DISK_FULL when the disk has less space than the
+        plan needs; ALREADY_EXISTS MIGRATION_EXISTS: the key was used for another
         request, or the table has a live migration.
         """
 
