@@ -104,7 +104,7 @@ const (
 
 	inPlaceWALPerRow     = 310
 	inPlaceRowsPerSecond = 250e3
-	inPlaceGrowth        = 0.6 // of the table, with room made between batches
+	inPlaceGrowth        = 0.7 // of the table, with room made between batches
 	inPlaceBloat         = 1.4 // of the table, where that cannot be done
 )
 

@@ -33,6 +33,8 @@ type script struct {
 	name  string
 	goal  migrate.State
 	setup []string
+	// inPlace: within the table itself.
+	inPlace bool
 	// hooks are points at which something is done before going on.
 	hooks map[string]func(*scene)
 }
@@ -65,6 +67,8 @@ var scripts = []script{
 			"open/committed":    func(s *scene) { s.do("VACUUM FULL public.passthrough_birds") },
 		},
 	},
+	{name: "in place, and back", goal: migrate.RolledBack, inPlace: true},
+	{name: "in place, given up", goal: migrate.Aborted, inPlace: true},
 }
 
 // ending is what happens after a death.

@@ -45,7 +45,7 @@ func (s *scene) driveAs(key string, goal migrate.State) migrate.State {
 		c := s.client()
 		// The same key each time: the same migration.
 		began, err := c.StartMigration(ctx, connect.NewRequest(&schemav1.StartMigrationRequest{
-			Spec: &schemav1.MigrationSpec{Layer: "birds"}, IdempotencyKey: key,
+			Spec: &schemav1.MigrationSpec{Layer: "birds", InPlace: s.script.inPlace}, IdempotencyKey: key,
 		}))
 		if err != nil {
 			last = err

@@ -184,7 +184,7 @@ func (s *scene) serve(armed bool) {
 	}
 	s.address = l.Addr().String()
 	l.Close()
-	cmd := exec.Command(s.binary, "serve", "--listen", s.address)
+	cmd := exec.Command(s.binary, "serve", "--listen", s.address, "--flight-listen", "127.0.0.1:0")
 	cmd.Env = append(os.Environ(), "DATABASE_URL="+s.source, "RASTERLOOM_MIGRATION_LEASE=900ms", "RASTERLOOM_LOG_LEVEL=error")
 	if armed {
 		stops := []string{s.plan.target}

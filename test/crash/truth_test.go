@@ -115,6 +115,9 @@ func (s *scene) invariants(ctx context.Context) {
 		}
 		return 0
 	}
+	if s.script.inPlace {
+		capture = migrate.CaptureNone // there is one table: what is said of a second one holds
+	}
 	for name, want := range map[string]bool{
 		"shadow": capture == migrate.CaptureNoted || capture == migrate.CaptureForward,
 		"notes":  capture == migrate.CaptureNoted, "old": capture == migrate.CaptureReverse,
@@ -125,7 +128,21 @@ func (s *scene) invariants(ctx context.Context) {
 	}
 	onName := s.count("SELECT count(*) FROM pg_trigger WHERE tgname ~ '^rasterloom_' AND tgenabled = 'A' AND tgrelid = 'public.passthrough_birds'::regclass")
 	all := s.count("SELECT count(*) FROM pg_trigger WHERE tgname ~ '^rasterloom_'")
-	if want := 2 * one(capture != migrate.CaptureNone); onName != want || all != want {
+	want := 2 * one(capture != migrate.CaptureNone)
+	if s.script.inPlace {
+		// The one that fills the columns; no row may lack coordinates once they
+		// were all found right.
+		want = one(state.Capture() != migrate.CaptureNone || state == migrate.Finalized)
+		if n := s.count("SELECT count(*) FROM pg_attribute WHERE attrelid = 'public.passthrough_birds'::regclass AND NOT attisdropped AND attname ~ '^(rasterloom_[xy]_[0-9]+|[xy]_coord)$'"); n != 2*want {
+			s.t.Errorf("I4: the state is %s, and the table has %d columns of ours", state, n)
+		}
+		if x := map[migrate.State]string{migrate.Verified: fmt.Sprintf("rasterloom_x_%d", id), migrate.CutOver: "x_coord"}[state]; x != "" {
+			if n := s.count("SELECT count(*) FROM public.passthrough_birds WHERE " + x + " IS NULL"); n != 0 {
+				s.t.Errorf("I2: the state is %s, and %d rows have no coordinates", state, n)
+			}
+		}
+	}
+	if onName != want || all != want {
 		s.t.Errorf("I3: the state is %s, and %d of %d triggers are on the table with the name", state, onName, all)
 	}
 	// One for each cut-over, and one for each way back.
