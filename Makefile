@@ -71,7 +71,8 @@ prove: build venv ## Compare PROVE_SETS (10000) generated merges with numpy, PRO
 		$(VENV)/bin/pytest -s tests/test_prove.py tests/test_resampling.py
 
 .PHONY: faults
-faults: venv ## Cut, kill, stop and abandon streams as often as promised; a quarter of an hour
+faults: venv ## Cut, kill, stop and abandon streams as often as promised, and send what must be refused; a quarter of an hour
+	@go test -count=1 -v ./test/faults
 	@RASTERLOOM_FAULTS=all go test -count=1 -timeout 60m -v -run '^TestFault' ./test/scenario
 
 .PHONY: memory
@@ -82,10 +83,6 @@ memory: ## Compare the memory of a merge of 100 million cells a layer with one m
 crash: ## Kill the migration at every step, in every way, and swap tables; an hour and more
 	@RASTERLOOM_CRASH=all go test -count=1 -timeout 180m -v ./test/crash
 	@RASTERLOOM_SWAPS=50 RASTERLOOM_ROLLBACKS=50 go test -count=1 -timeout 30m -v -run 'TestManySwaps|TestRollBacks' ./services/schema/internal/worker
-
-.PHONY: faults
-faults: venv ## Send what must be refused, over every protocol, from Go and Python
-	@go test -count=1 -v ./test/faults
 
 .PHONY: short
 short: ## Go tests without the race detector; a minute or so
