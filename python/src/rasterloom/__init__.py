@@ -35,6 +35,7 @@ from rasterloom.export import Export, ExportList, ExportPart, Exports, ExportSta
 from rasterloom.grid import Bounds, Grid, Relation, Vector, Verdict, Window
 from rasterloom.lattice import Lattice, to_numpy, to_xarray
 from rasterloom.layers import Layer, LayerList, Problem
+from rasterloom.local import LocalLoom, local
 from rasterloom.merge import Merge
 from rasterloom.plan import Plan, PlannedLayer, Resampled
 
@@ -68,6 +69,7 @@ __all__ = [
     "Layer",
     "LayerCheck",
     "LayerList",
+    "LocalLoom",
     "Loom",
     "Merge",
     "NotFound",
@@ -87,6 +89,7 @@ __all__ = [
     "Verdict",
     "Window",
     "connect",
+    "local",
     "to_numpy",
     "to_xarray",
 ]

@@ -55,7 +55,8 @@ class RasterloomError(Exception):
     reason : str
         The problem for programs, in UPPER_SNAKE: one of the server's
         (``rasterloom.fault.v1.Reason``), or ``SERVER_UNREACHABLE``,
-        ``NOT_OFFERED``, ``INCOMPLETE_STREAM`` from the client itself.
+        ``NOT_OFFERED``, ``INCOMPLETE_STREAM``, ``PROGRAM_NOT_FOUND``,
+        ``SUITE_NOT_STARTED``, ``NOT_OURS`` from the client itself.
     fields : dict of str to str
         The names, measured values and limits of the message.
     code : str
