@@ -190,7 +190,7 @@ func (c *Claim) readResolution(row layer.CatalogRow) {
 	c.find(ResolutionDrift, severity,
 		fields{"target_resolution": resolution, "step_x": g.StepX, "step_y": g.StepY, "drift_pixels": drift},
 		"correct target_resolution in its catalog row, or the bounds if those are wrong",
-		"its catalogued resolution is %v, but bounds and shape give %v × %v, which are used; over the extent that is a drift of %.3g pixels",
+		"its catalogued resolution is %.9g, but bounds and shape give %.9g × %.9g, which are used; over the extent that is a drift of %.3g pixels",
 		resolution, g.StepX, g.StepY, drift)
 }
 
