@@ -380,7 +380,7 @@ func TestNothingInTheAlignerReachesADatabase(t *testing.T) {
 			"database/sql", "github.com/jackc/", "github.com/lib/pq", "github.com/apache/arrow-go", "github.com/fergusstrange/embedded-postgres", "image",
 			"github.com/rasterloom/rasterloom/internal/pgstore", "github.com/rasterloom/rasterloom/internal/localpg", "github.com/rasterloom/rasterloom/internal/pgtest",
 		} {
-			if p == banned || strings.HasPrefix(p, strings.TrimSuffix(banned, "/")+"/") {
+			if p != "database/sql/driver" && (p == banned || strings.HasPrefix(p, strings.TrimSuffix(banned, "/")+"/")) { // database/sql/driver is interfaces only
 				t.Errorf("the aligner is linked with %s", p)
 			}
 		}

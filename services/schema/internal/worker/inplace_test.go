@@ -26,14 +26,14 @@ func TestInPlaceUnderWriters(t *testing.T) {
 			if err := s.migrations.CutOver(t.Context(), m.ID, m.ETag()); err != nil {
 				t.Fatal(err)
 			}
-			s.do("INSERT INTO public.passthrough_birds (row_idx, col_idx, value) VALUES (7, 3, 1) ON CONFLICT (row_idx, col_idx) DO UPDATE SET value = 1")
+			s.do("INSERT INTO public.passthrough_birds (row_idx, col_idx, value) VALUES (7, 299, 1) ON CONFLICT (row_idx, col_idx) DO UPDATE SET value = 1")
 			row := int64(7)
 			if southUp {
 				row = 399 - row
 			}
-			if x, y := ask[float64](s, "SELECT x_coord FROM public.passthrough_birds WHERE row_idx = 7 AND col_idx = 3"),
-				ask[float64](s, "SELECT y_coord FROM public.passthrough_birds WHERE row_idx = 7 AND col_idx = 3"); x != s.layer.Grid.X(3) || y != s.layer.Grid.Y(row) {
-				t.Errorf("cell (7, 3) is at %v, %v", x, y)
+			if x, y := ask[float64](s, "SELECT x_coord FROM public.passthrough_birds WHERE row_idx = 7 AND col_idx = 299"),
+				ask[float64](s, "SELECT y_coord FROM public.passthrough_birds WHERE row_idx = 7 AND col_idx = 299"); x != s.layer.Grid.X(299) || y != s.layer.Grid.Y(row) {
+				t.Errorf("cell (7, 299) is at %v, %v", x, y)
 			}
 			if g := s.generation(); g != 2 {
 				t.Errorf("generation %d after the cut-over", g)

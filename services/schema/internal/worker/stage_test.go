@@ -215,7 +215,8 @@ func (s *stage) await(id migrate.ID, want migrate.State) migrate.Migration {
 }
 
 // crowd are writers that go on until told to stop. Each has cells of its own, so
-// that it knows what they must hold.
+// that it knows what they must hold. The last column is nobody's: a test may
+// write there.
 type crowd struct {
 	s        *stage
 	stop     context.CancelFunc
@@ -243,7 +244,7 @@ func (s *stage) crowd(n int) *crowd {
 func (c *crowd) write(ctx context.Context, w, of int) {
 	random := rand.New(rand.NewPCG(c.s.seed, uint64(w)))
 	g := c.s.layer.Grid
-	cell := func() [2]int { return [2]int{random.IntN(g.Rows/of)*of + w, random.IntN(g.Cols)} }
+	cell := func() [2]int { return [2]int{random.IntN(g.Rows/of)*of + w, random.IntN(g.Cols - 1)} }
 	for ctx.Err() == nil {
 		mine := map[[2]int]string{}
 		began := time.Now()
