@@ -37,6 +37,9 @@ from rasterloom.lattice import Lattice, to_numpy, to_xarray
 from rasterloom.layers import Layer, LayerList, Problem
 from rasterloom.local import LocalLoom, local
 from rasterloom.merge import Merge
+from rasterloom.migration import Migration, MigrationList, Migrations
+from rasterloom.migration_plan import Dependent, MigrationPlan, Refusal
+from rasterloom.migration_status import DifferingRow, MigrationStatus, Verification
 from rasterloom.plan import Plan, PlannedLayer, Resampled
 
 __version__ = "0.1.0"
@@ -54,6 +57,8 @@ __all__ = [
     "CoordinateError",
     "DataLoss",
     "DeadlineExceeded",
+    "Dependent",
+    "DifferingRow",
     "Export",
     "ExportList",
     "ExportPart",
@@ -72,6 +77,11 @@ __all__ = [
     "LocalLoom",
     "Loom",
     "Merge",
+    "Migration",
+    "MigrationList",
+    "MigrationPlan",
+    "MigrationStatus",
+    "Migrations",
     "NotFound",
     "OutOfRange",
     "PermissionDenied",
@@ -79,6 +89,7 @@ __all__ = [
     "PlannedLayer",
     "Problem",
     "RasterloomError",
+    "Refusal",
     "Relation",
     "Resampled",
     "ResourceExhausted",
@@ -87,6 +98,7 @@ __all__ = [
     "Unimplemented",
     "Vector",
     "Verdict",
+    "Verification",
     "Window",
     "connect",
     "local",

@@ -33,6 +33,7 @@ from rasterloom.connection import DEFAULT_URL, TLS, Connection
 from rasterloom.export import Exports
 from rasterloom.grid import Grid
 from rasterloom.merge import Merge
+from rasterloom.migration import Migrations
 
 if TYPE_CHECKING:
     from rasterloom.merge import Progress
@@ -117,11 +118,14 @@ class Loom(Catalog):
     ----------
     exports : Exports
         Files that the server wrote, or writes.
+    migrations : Migrations
+        Tables that get, or got, stored coordinates.
     """
 
     def __init__(self, connection: Connection) -> None:
         super().__init__(connection)
         self.exports = Exports(connection)
+        self.migrations = Migrations(connection)
 
     def __enter__(self) -> Self:
         return self

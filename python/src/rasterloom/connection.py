@@ -13,7 +13,7 @@ import grpc
 from rasterloom import errors
 from rasterloom._gen.aligner.v1 import aligner_pb2_grpc
 from rasterloom._gen.merger.v1 import export_pb2_grpc, merger_pb2_grpc
-from rasterloom._gen.schema.v1 import coordinates_pb2_grpc, ingest_pb2_grpc, schema_pb2_grpc
+from rasterloom._gen.schema.v1 import coordinates_pb2_grpc, ingest_pb2_grpc, migration_pb2_grpc, schema_pb2_grpc
 from rasterloom.stream import FlightSource, is_loopback
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ class Connection:
 
     Attributes
     ----------
-    aligner, schema, coordinates, ingests, merger, exports
+    aligner, schema, coordinates, ingests, migrations, merger, exports
         Stubs of the contracts' services. Call them by :meth:`call` and
         :meth:`follow`.
     urls : tuple of str
@@ -131,6 +131,7 @@ class Connection:
         self.schema = schema_pb2_grpc.SchemaServiceStub(self._channel(schema))
         self.coordinates = coordinates_pb2_grpc.CoordinateServiceStub(self._channel(schema))
         self.ingests = ingest_pb2_grpc.IngestServiceStub(self._channel(schema))
+        self.migrations = migration_pb2_grpc.MigrationServiceStub(self._channel(schema))
         self.merger = merger_pb2_grpc.MergerServiceStub(self._channel(merger))
         self.exports = export_pb2_grpc.ExportServiceStub(self._channel(merger))
 
