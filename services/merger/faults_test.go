@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -101,16 +102,18 @@ func TestCutStreamsAreNeverShort(t *testing.T) {
 		t.Fatal(err)
 	}
 	ticket := info.GetEndpoint()[0].GetTicket()
-	var whole int
-	counting := s.dialled(t, func(c net.Conn) net.Conn { return &countConn{c, &whole} })
+	var counted atomic.Int64
+	counting := s.dialled(t, func(c net.Conn) net.Conn { return &countConn{c, &counted} })
 	rows, err := counting.plain(t.Context(), ticket)
 	if err != nil {
 		t.Fatal(err)
 	}
+	whole := int(counted.Load())
 	const cuts = 60
 	short, failed, complete := 0, 0, 0
 	for i := range 2 * cuts {
-		cut := s.dialled(t, func(c net.Conn) net.Conn { return &cutConn{c, rng.IntN(whole)} })
+		left := rng.IntN(whole)
+		cut := s.dialled(t, func(c net.Conn) net.Conn { return &cutConn{c, left} })
 		var got int64
 		if i%2 == 0 {
 			got, err = cut.plain(t.Context(), ticket)
@@ -138,12 +141,12 @@ func TestCutStreamsAreNeverShort(t *testing.T) {
 // countConn counts the bytes from the server.
 type countConn struct {
 	net.Conn
-	n *int
+	n *atomic.Int64
 }
 
 func (c *countConn) Read(p []byte) (int, error) {
 	n, err := c.Conn.Read(p)
-	*c.n += n
+	c.n.Add(int64(n))
 	return n, err
 }
 

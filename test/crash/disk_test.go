@@ -89,6 +89,9 @@ func (s *scene) stands(key string) *schemav1.Migration {
 	for deadline := time.Now().Add(s.patience); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
 		began, err := s.client().StartMigration(s.t.Context(), connect.NewRequest(&schemav1.StartMigrationRequest{
 			Spec: &schemav1.MigrationSpec{Layer: "birds"}, IdempotencyKey: key,
+			// Whoever believes this is in for it: measured, the disk would have been
+			// found too small before anything began.
+			DiskHeadroomBytes: new(int64(1 << 40)),
 		}))
 		if err != nil {
 			continue // the service may not be up yet
