@@ -25,18 +25,24 @@ const (
 	statusUnreachable = 3
 )
 
-// client is the flags of every command that asks a running suite.
-type client struct {
+// connection is the flags that say where a running suite is, and who asks.
+type connection struct {
 	URL               string `help:"Where the suite answers." default:"${url}" env:"RASTERLOOM_URL" placeholder:"URL" group:"Connection"`
 	SchemaURL         string `help:"Where the schema service answers, if elsewhere." env:"RASTERLOOM_SCHEMA_URL" placeholder:"URL" group:"Connection"`
 	AlignerURL        string `help:"Where the aligner answers, if elsewhere." env:"RASTERLOOM_ALIGNER_URL" placeholder:"URL" group:"Connection"`
 	MergerURL         string `help:"Where the merger answers, if elsewhere." env:"RASTERLOOM_MERGER_URL" placeholder:"URL" group:"Connection"`
 	boot.ClientConfig `group:"Connection"`
 	Timeout           time.Duration `help:"Longest time to wait for an answer." default:"2m" group:"Connection"`
-	Output            string        `short:"o" help:"Form of the answer: ${enum}." enum:"table,json" default:"table"`
 }
 
-func (c client) url(service string) string {
+// client is the flags of every command that asks a running suite and prints what
+// it answers.
+type client struct {
+	connection
+	Output string `short:"o" help:"Form of the answer: ${enum}." enum:"table,json" default:"table"`
+}
+
+func (c connection) url(service string) string {
 	own := map[string]string{"schema": c.SchemaURL, "aligner": c.AlignerURL, "merger": c.MergerURL}[service]
 	if own != "" {
 		return own
@@ -45,7 +51,7 @@ func (c client) url(service string) string {
 }
 
 // http makes the client that shows who asks.
-func (c client) http() connect.HTTPClient {
+func (c connection) http() connect.HTTPClient {
 	asker, err := boot.NewClient(c.ClientConfig)
 	if err != nil {
 		return refusal{err}

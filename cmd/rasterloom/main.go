@@ -21,6 +21,7 @@ Start here:
   rasterloom layers adopt                      # take over public.resampled_datasets
   rasterloom align birds plants                # how do their grids relate?
   rasterloom plan birds plants --rows-kept=all # what would a merge do?
+  rasterloom merge birds plants -o a.parquet   # the table, here
   rasterloom export birds plants --to=a.parquet # write it, on the server
 
 Exit status: 0 done; 1 refused or failed; 2 the command line cannot be read; 3 the service cannot be reached.`
@@ -32,6 +33,7 @@ type cli struct {
 	Migrate migrateCommand `cmd:"" help:"Move a layer's table to better storage, online."`
 	Align   alignCommand   `cmd:"" help:"Report how the grids of layers relate."`
 	Plan    planCommand    `cmd:"" help:"Say what a merge would do, without reading a cell."`
+	Merge   mergeCommand   `cmd:"" help:"Weave layers into one table, and write it here: Parquet, CSV, Arrow."`
 	Compare compareCommand `cmd:"" help:"Make a merge's table both ways, woven and by the deprecated legacy join, and say which cells differ."`
 	Export  exportCommand  `cmd:"" help:"Have a merge written as Parquet by the server, into its directory for exports."`
 	Token   tokenCommand   `cmd:"" help:"Tokens that say who calls."`

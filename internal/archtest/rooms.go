@@ -256,9 +256,17 @@ var rooms = []room{
 		why: "a front door constructs and connects; it reaches other services by their contracts",
 	},
 	{
+		path: "cmd/rasterloom/internal/table",
+		may: []string{
+			"internal/contenthash", "internal/layer", "fault", "github.com/apache/arrow-go", "google.golang.org/grpc",
+		},
+		std: []string{"database/sql", "net", "log"}, never: list([]string{"gen"}, connect, pgx, zap),
+		why: "a stream in, a file out: which merge, and how it is told, is the command's",
+	},
+	{
 		path: "cmd/rasterloom",
 		may: []string{
-			"services/aligner", "services/schema", "services/merger", "internal/access", "internal/boot", "internal/localpg", "internal/wire", "gen", "fault",
+			"cmd/rasterloom/internal", "services/aligner", "services/schema", "services/merger", "internal/access", "internal/boot", "internal/localpg", "internal/wire", "gen", "fault",
 			"connectrpc.com/connect", "google.golang.org/protobuf", "go.uber.org/zap", "golang.org/x/term",
 			"github.com/alecthomas/kong", "github.com/jedib0t/go-pretty",
 		},

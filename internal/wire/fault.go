@@ -135,6 +135,22 @@ func ToStatus(err error) error {
 	return s.Err()
 }
 
+// ConnectFromStatus gives gRPC's error of a call by Flight the form that the same
+// one has by Connect. Other errors stay as they are.
+func ConnectFromStatus(err error) error {
+	s, ok := status.FromError(err)
+	if !ok || s.Code() == codes.OK {
+		return err
+	}
+	ce := connect.NewError(connect.Code(s.Code()), errors.New(s.Message()))
+	for _, d := range s.Proto().GetDetails() {
+		if detail, err := connect.NewErrorDetail(d); err == nil {
+			ce.AddDetail(detail)
+		}
+	}
+	return ce
+}
+
 // FromConnect turns an error of a generated client into the fault that the
 // other service stated. service names that service for people.
 func FromConnect(service string, err error) error {

@@ -1,0 +1,77 @@
+package table
+
+import (
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+)
+
+// File is a file that appears under its name whole, or not at all.
+type File struct {
+	*os.File
+	name  string
+	force bool
+	done  bool
+}
+
+// CreateFile begins a file beside where it will be. A file that is there already is
+// refused, unless force replaces it.
+func CreateFile(name string, force bool) (*File, error) {
+	if _, err := os.Lstat(name); err == nil && !force {
+		return nil, exists(name)
+	}
+	partial := filepath.Join(filepath.Dir(name), fmt.Sprintf(".%s.%s.partial", filepath.Base(name), rand.Text()[:8]))
+	// What it is in the end is for others to read, as far as the umask lets them.
+	f, err := os.OpenFile(partial, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666) //nolint:gosec // See above.
+	if err != nil {
+		return nil, err
+	}
+	return &File{File: f, name: name, force: force}, nil
+}
+
+// Commit gives the file its name, and says how many bytes it has.
+func (f *File) Commit() (int64, error) {
+	info, err := f.Stat()
+	if err != nil {
+		return 0, err
+	}
+	if err := f.Sync(); err != nil {
+		return 0, err
+	}
+	if err := f.Close(); err != nil {
+		return 0, err
+	}
+	return info.Size(), f.publish()
+}
+
+func (f *File) publish() error {
+	if !f.force {
+		// A link, unlike a rename, never replaces what came there meanwhile.
+		err := os.Link(f.Name(), f.name)
+		if errors.Is(err, fs.ErrExist) {
+			return exists(f.name)
+		}
+		if err == nil {
+			return nil // Discard takes the other name away.
+		}
+		// A file system without links.
+	}
+	if err := os.Rename(f.Name(), f.name); err != nil {
+		return err
+	}
+	f.done = true
+	return nil
+}
+
+// Discard removes what is left of the file in the making.
+func (f *File) Discard() {
+	if !f.done {
+		_ = f.Close()
+		_ = os.Remove(f.Name())
+	}
+}
+
+func exists(name string) error { return fmt.Errorf("%s exists already; --force replaces it", name) }
