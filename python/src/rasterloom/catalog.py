@@ -97,7 +97,7 @@ class Catalog:
         )
         answer = self._connection.call(self._connection.schema.AdoptCatalog, request, "schema")
         return Adoption(
-            layers=LayerList([Layer.from_proto(layer) for layer in answer.layers]),
+            layers=LayerList([Layer.from_proto(layer, self._connection) for layer in answer.layers]),
             added=answer.added,
             changed=answer.changed,
             unchanged=answer.unchanged,
@@ -192,7 +192,9 @@ class Catalog:
             request.extent.CopyFrom(
                 grid_pb2.Extent(crs=crs, bounds=bounds or (), rows=rows, cols=cols, resolution=resolution)
             )
-        return Layer.from_proto(self._connection.call(self._connection.schema.RegisterLayer, request, "schema").layer)
+        return Layer.from_proto(
+            self._connection.call(self._connection.schema.RegisterLayer, request, "schema").layer, self._connection
+        )
 
     def ingest(
         self,
@@ -314,7 +316,9 @@ class Catalog:
             A migration of it is not over.
         """
         request = schema_pb2.DropLayerRequest(name=name, generation=generation, delete_tiles=delete_tiles)
-        return Layer.from_proto(self._connection.call(self._connection.schema.DropLayer, request, "schema").layer)
+        return Layer.from_proto(
+            self._connection.call(self._connection.schema.DropLayer, request, "schema").layer, self._connection
+        )
 
     def check(
         self,
@@ -351,7 +355,7 @@ class Catalog:
         for name in names:
             request = schema_pb2.DetectFormatRequest(name=name, scan=scan)
             found = self._connection.call(self._connection.schema.DetectFormat, request, "schema")
-            layer = Layer.from_proto(found.layer)
+            layer = Layer.from_proto(found.layer, self._connection)
             compared = None
             if coordinates and layer.has_coordinates and layer.format != "INVALID":
                 question = coordinates_pb2.ValidateCoordinatesRequest(layer=name, tolerance_pixels=tolerance)
@@ -379,7 +383,7 @@ class Catalog:
         while True:
             request = schema_pb2.ListLayersRequest(name_contains=containing, page_size=PAGE_SIZE, page_token=token)
             page = self._connection.call(self._connection.schema.ListLayers, request, "schema")
-            found += [Layer.from_proto(layer) for layer in page.layers]
+            found += [Layer.from_proto(layer, self._connection) for layer in page.layers]
             token = page.next_page_token
             if not token:
                 return LayerList(found)
@@ -399,4 +403,4 @@ class Catalog:
         """
         request = schema_pb2.GetLayerRequest(name=name)
         answer = self._connection.call(self._connection.schema.GetLayer, request, "schema")
-        return Layer.from_proto(answer.layer)
+        return Layer.from_proto(answer.layer, self._connection)

@@ -88,7 +88,7 @@ def ingest(
         schema_pb2.BatchGetLayersRequest(names=[spec.name for spec in specs]),
         "schema",
     )
-    return LayerList([Layer.from_proto(layer) for layer in found.layers])
+    return LayerList([Layer.from_proto(layer, connection) for layer in found.layers])
 
 
 def _plan(connection: Connection, spec: ingest_pb2.IngestSpec) -> ingest_pb2.PlanIngestResponse:

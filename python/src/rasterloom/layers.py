@@ -9,10 +9,15 @@ from typing import TYPE_CHECKING, overload
 from rasterloom._gen.grid.v1 import grid_pb2
 from rasterloom._gen.layer.v1 import layer_pb2
 from rasterloom._render import crs_name, html_table, number, text_table
+from rasterloom.errors import FailedPrecondition
 from rasterloom.grid import Grid
 
 if TYPE_CHECKING:
     import datetime
+
+    from matplotlib.figure import Figure
+
+    from rasterloom.connection import Connection
 
 __all__ = ["Layer", "LayerList", "Problem"]
 
@@ -51,6 +56,19 @@ class Problem:
             fields=dict(message.fields),
             fix=message.fix,
         )
+
+
+class _Source:
+    """Where a layer was read from. A copy keeps it; what is pickled leaves it behind."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+
+    def __deepcopy__(self, _: object) -> _Source:
+        return self
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(None), ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,10 +125,11 @@ class Layer:
     estimated_rows: int
     problems: tuple[Problem, ...]
     update_time: datetime.datetime | None
+    _source: _Source | None = field(default=None, repr=False, compare=False)
 
     @classmethod
-    def from_proto(cls, message: layer_pb2.Layer) -> Layer:
-        """Read a layer of the contract."""
+    def from_proto(cls, message: layer_pb2.Layer, connection: Connection | None = None) -> Layer:
+        """Read a layer of the contract; over ``connection``, its cells can be read."""
         return cls(
             name=message.name,
             band=message.band,
@@ -129,7 +148,60 @@ class Layer:
             estimated_rows=message.estimated_rows,
             problems=tuple(Problem.from_proto(problem) for problem in message.problems),
             update_time=message.update_time.ToDatetime() if message.HasField("update_time") else None,
+            _source=None if connection is None else _Source(connection),
         )
+
+    def preview(
+        self,
+        *,
+        extent: tuple[float, float, float, float] | None = None,
+        pixels: int = 256,
+        cells: int = 4_000_000,
+    ) -> Figure:
+        """Draw the layer, or what of it may be read for a glance.
+
+        The server takes the nearest cell for each pixel, so little is sent.
+
+        Parameters
+        ----------
+        extent : (min_x, min_y, max_x, max_y), optional
+            The part to draw, in units of the CRS: cells with their centres in
+            it. Default: all of it.
+        pixels : int
+            Largest number of pixels along each side.
+        cells : int
+            Largest number of cells to go through. Of a larger layer or extent,
+            as many in the middle are drawn, and the title says so.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+            The colours span the 2nd to the 98th percentile of the values.
+
+        Raises
+        ------
+        FailedPrecondition
+            The layer has no grid, or came without a connection (it was
+            pickled).
+        OutOfRange
+            No cell lies in the extent.
+
+        Examples
+        --------
+        >>> picture = loom.layer("olinda-l7-b1").preview(pixels=100)
+        >>> print(picture.axes[0].get_title(loc="left"))
+        olinda-l7-b1
+        352 x 349 cells of 28.5 x 28.5; one in 4 along each side
+        """
+        from rasterloom._preview import preview
+
+        if self._source is None:
+            raise FailedPrecondition(
+                f"layer {self.name!r} came without a connection; loom.layer({self.name!r}) has one",
+                reason="NOT_CONNECTED",
+                fields={"layer": self.name},
+            )
+        return preview(self._source.connection, self, extent=extent, pixels=pixels, cells=cells)
 
     def __str__(self) -> str:
         lines = [f"{self.name}  ({self.format}, {self.table or 'no table'})"]
@@ -158,7 +230,7 @@ class LayerList(Sequence[Layer]):
     >>> layers["coads_sst_jan"].grid.shape
     (90, 180)
     >>> [layer.name for layer in layers if layer.format == "WINDOWED"][:2]
-    ['nc_tas_07', 'nc_tas_08']
+    ['nc_land', 'nc_tas_07']
     """
 
     def __init__(self, layers: Sequence[Layer]) -> None:
