@@ -65,6 +65,11 @@ test-python: build venv ## Python tests, against the suite built here
 	@cd python && $(VENV)/bin/pytest
 	@$(VENV)/bin/pytest -q bench/tests
 
+.PHONY: test-java
+test-java: build venv ## Build and run the Java client of docs/clients.md; needs a JDK and Maven
+	$(call step,Java client)
+	@cd python && $(VENV)/bin/pytest -m java tests/test_clients.py
+
 .PHONY: prove
 prove: build venv ## Compare PROVE_SETS (10000) generated merges with numpy, PROVE_PAIRS (500) with GDAL
 	@cd python && RASTERLOOM_PROVE_SETS=$(or $(PROVE_SETS),10000) RASTERLOOM_PROVE_PAIRS=$(or $(PROVE_PAIRS),500) \

@@ -273,10 +273,10 @@ func stopGracefully(ctx context.Context, s *grpc.Server) error {
 // handler is everything the process answers over HTTP.
 func (p *Process) handler(state *health, services []*Service, log *zap.Logger, guard *access.Guard) http.Handler {
 	mux := http.NewServeMux()
-	names := make([]string, 0, len(services))
+	names := []string{grpchealth.HealthV1ServiceName}
 	for _, s := range services {
-		names = append(names, s.Name)
 		for path, h := range s.Handlers {
+			names = append(names, strings.Trim(path, "/"))
 			mux.Handle(path, p.calls.Handler(wire.Edge(log, guard, h)))
 		}
 	}
@@ -285,7 +285,7 @@ func (p *Process) handler(state *health, services []*Service, log *zap.Logger, g
 	mux.Handle(grpchealth.NewHandler(state, connect.WithReadMaxBytes(small)))
 	if host, _, err := net.SplitHostPort(p.rpc.Addr().String()); err == nil && isLoopback(host) {
 		// What the contract looks like is no secret, but needless off loopback.
-		reflector := grpcreflect.NewStaticReflector(append(names, grpchealth.HealthV1ServiceName)...)
+		reflector := grpcreflect.NewStaticReflector(names...)
 		path, h := grpcreflect.NewHandlerV1(reflector, wire.Options()...)
 		mux.Handle(path, p.calls.Handler(wire.Edge(log, guard, h)))
 		path, h = grpcreflect.NewHandlerV1Alpha(reflector, wire.Options()...)
