@@ -36,6 +36,7 @@ type cli struct {
 	Merge   mergeCommand   `cmd:"" help:"Weave layers into one table, and write it here: Parquet, CSV, Arrow."`
 	Compare compareCommand `cmd:"" help:"Make a merge's table both ways, woven and by the deprecated legacy join, and say which cells differ."`
 	Export  exportCommand  `cmd:"" help:"Have a merge written as Parquet by the server, into its directory for exports."`
+	Doctor  doctorCommand  `cmd:"" help:"Look whether the suite can be reached and can work, and say how to mend what is wrong."`
 	Token   tokenCommand   `cmd:"" help:"Tokens that say who calls."`
 	SQL     sqlCommand     `cmd:"" name:"sql" help:"SQL for the administrators of a database."`
 	Version versionCommand `cmd:"" help:"Print the version."`

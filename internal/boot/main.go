@@ -21,6 +21,13 @@ import (
 // version is set by the build: -ldflags "-X …/internal/boot.version=v1.2.3".
 var version = "development"
 
+// VersionHeader names the header of answers about health that has the server's
+// release.
+const VersionHeader = "Rasterloom-Version"
+
+// Release is the release alone, such as v1.2.3.
+func Release() string { return version }
+
 // Version says which build this is.
 func Version() string {
 	return fmt.Sprintf("%s (%s, %s/%s)", version, runtime.Version(), runtime.GOOS, runtime.GOARCH)

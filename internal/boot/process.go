@@ -282,7 +282,11 @@ func (p *Process) handler(state *health, services []*Service, log *zap.Logger, g
 	}
 	mux.Handle("GET /metrics", metricsHandler(p.metrics))
 	const small = 64 << 10
-	mux.Handle(grpchealth.NewHandler(state, connect.WithReadMaxBytes(small)))
+	path, healthHandler := grpchealth.NewHandler(state, connect.WithReadMaxBytes(small))
+	mux.Handle(path, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set(VersionHeader, Release())
+		healthHandler.ServeHTTP(w, r)
+	}))
 	if host, _, err := net.SplitHostPort(p.rpc.Addr().String()); err == nil && isLoopback(host) {
 		// What the contract looks like is no secret, but needless off loopback.
 		reflector := grpcreflect.NewStaticReflector(names...)

@@ -157,6 +157,18 @@ func (s *stream) endpoint(ctx context.Context, client flight.Client, ticket *fli
 	}
 }
 
+// Reach looks whether a Flight server answers this caller. Errors: gRPC's statuses.
+func Reach(ctx context.Context, conn grpc.ClientConnInterface) error {
+	actions, err := flight.NewClientFromConn(conn, nil).ListActions(ctx, &flight.Empty{})
+	for err == nil {
+		_, err = actions.Recv()
+	}
+	if errors.Is(err, io.EOF) {
+		return nil
+	}
+	return err
+}
+
 func corrupt(format string, args ...any) *fault.Error {
 	return fault.New(fault.Corrupt, fault.DataCorrupt, format, args...)
 }

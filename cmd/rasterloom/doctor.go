@@ -1,0 +1,308 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"strings"
+	"time"
+
+	"connectrpc.com/connect"
+	"github.com/jedib0t/go-pretty/v6/text"
+
+	"github.com/rasterloom/rasterloom/cmd/rasterloom/internal/table"
+	"github.com/rasterloom/rasterloom/gen/rasterloom/aligner/v1/alignerv1connect"
+	layerv1 "github.com/rasterloom/rasterloom/gen/rasterloom/layer/v1"
+	mergerv1 "github.com/rasterloom/rasterloom/gen/rasterloom/merger/v1"
+	"github.com/rasterloom/rasterloom/gen/rasterloom/merger/v1/mergerv1connect"
+	schemav1 "github.com/rasterloom/rasterloom/gen/rasterloom/schema/v1"
+	"github.com/rasterloom/rasterloom/gen/rasterloom/schema/v1/schemav1connect"
+	"github.com/rasterloom/rasterloom/internal/boot"
+	"github.com/rasterloom/rasterloom/internal/wire"
+)
+
+// maxSkew is how far clocks may be apart: tickets are good for 15 minutes, and
+// tokens of an OIDC provider for about as long.
+const maxSkew = 30 * time.Second
+
+type doctorCommand struct {
+	client
+	FlightURL string `help:"Where the merger answers by Arrow Flight. Default: as the plan of a merge says." env:"RASTERLOOM_FLIGHT_URL" placeholder:"URL" group:"Connection"`
+}
+
+// Help is what --help says besides.
+func (doctorCommand) Help() string {
+	return `Nothing is changed. Exit status: 0 all is well, or no more than a warning; 1 something is to be mended; 3 a service cannot be reached.
+
+Examples:
+
+  rasterloom doctor
+  rasterloom doctor --url=https://rasterloom.example:7400 --output=json`
+}
+
+// finding is one thing that was looked at.
+type finding struct {
+	Check   string `json:"check"`
+	State   string `json:"state"` // ok, warning, failed
+	Message string `json:"message"`
+	Mend    string `json:"mend,omitempty"`
+}
+
+const (
+	stateOK      = "ok"
+	stateWarning = "warning"
+	stateFailed  = "failed"
+)
+
+// doctor gathers findings.
+type doctor struct {
+	c           doctorCommand
+	findings    []finding
+	unreachable bool
+}
+
+func (d *doctor) say(check, state, mend, format string, args ...any) {
+	d.findings = append(d.findings, finding{Check: check, State: state, Message: fmt.Sprintf(format, args...), Mend: mend})
+}
+
+// Run looks at everything that can be looked at from here.
+func (c doctorCommand) Run(ctx context.Context) error {
+	d := &doctor{c: c}
+	reached := true
+	for _, s := range []struct{ name, health string }{
+		{"schema", schemav1connect.SchemaServiceName}, {"aligner", alignerv1connect.AlignerServiceName}, {"merger", mergerv1connect.MergerServiceName},
+	} {
+		reached = d.service(ctx, s.name, s.health) && reached
+	}
+	if reached {
+		d.access(ctx)
+	}
+	failed := 0
+	for _, f := range d.findings {
+		if f.State == stateFailed {
+			failed++
+		}
+	}
+	if err := d.print(); err != nil {
+		return err
+	}
+	switch {
+	case d.unreachable:
+		return clientError(statusUnreachable)
+	case failed > 0:
+		return clientError(statusFailed)
+	}
+	return nil
+}
+
+// service looks whether a service is where it should be, can work, and agrees with
+// this program on version and time. It reports whether the service can be asked.
+func (d *doctor) service(ctx context.Context, name, healthName string) bool {
+	at := d.c.url(name)
+	where, err := url.Parse(at)
+	if err != nil || where.Host == "" {
+		d.say(name, stateFailed, "give --url as http://HOST:PORT", "%q is not an address", at)
+		return false
+	}
+	ctx, cancel := context.WithTimeout(ctx, min(d.c.Timeout, 10*time.Second))
+	defer cancel()
+	before := time.Now()
+	answer, err := d.health(ctx, at, healthName)
+	if err != nil {
+		d.say(name, stateFailed, d.absent(ctx, where, &err), "%v", err)
+		return false
+	}
+	after := time.Now()
+	switch {
+	case answer.status == "SERVING":
+		d.say(name, stateOK, "", "answers at %s, and can work", at)
+	case answer.status == "NOT_SERVING" && name != "aligner":
+		d.say(name, stateFailed, "look whether PostgreSQL runs, and whether DATABASE_URL (or --database-url) of the service is right: its log says what is wrong",
+			"answers at %s, but cannot work: its database cannot be reached, or it is shutting down", at)
+	case answer.status == "NOT_SERVING":
+		d.say(name, stateFailed, "look into its log: the schema service that it asks may be away, or it is shutting down", "answers at %s, but cannot work", at)
+	default:
+		d.say(name, stateFailed, "say with --"+name+"-url where the service is", "what answers at %s is not Rasterloom's %s service", at, name)
+		d.unreachable = true
+		return false
+	}
+	d.version(name, answer.version)
+	d.clock(name, answer.date, before, after)
+	return answer.status == "SERVING"
+}
+
+// absent says how to mend that nobody answers.
+func (d *doctor) absent(ctx context.Context, where *url.URL, err *error) string {
+	d.unreachable = true
+	port := where.Port()
+	if port == "" {
+		port = map[string]string{"http": "80", "https": "443"}[where.Scheme]
+	}
+	address := net.JoinHostPort(where.Hostname(), port)
+	if _, ok := errors.AsType[*boot.CredentialsError](*err); ok {
+		return "see `rasterloom doctor --help` for the flags of the connection"
+	}
+	conn, dialErr := (&net.Dialer{Timeout: 3 * time.Second}).DialContext(ctx, "tcp", address)
+	if dialErr != nil {
+		*err = fmt.Errorf("nobody listens at %s", address)
+		return "start the suite with `rasterloom up`, or say with --url, or RASTERLOOM_URL, where it is"
+	}
+	_ = conn.Close()
+	*err = fmt.Errorf("port %s on %s is in use, but not by Rasterloom, or not in the way asked (%s): %w", port, where.Hostname(), where.Scheme, *err)
+	return fmt.Sprintf("see which process has the port (lsof -i :%s); with TLS the URL begins with https, and --ca names the authorities", port)
+}
+
+// condition is what a service says of itself.
+type condition struct {
+	status, version string
+	date            time.Time
+}
+
+// health asks by plain HTTP: the answer's header has the version and the time.
+func (d *doctor) health(ctx context.Context, at, service string) (condition, error) {
+	body, err := json.Marshal(map[string]string{"service": service})
+	if err != nil {
+		return condition{}, err
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, strings.TrimSuffix(at, "/")+"/grpc.health.v1.Health/Check", strings.NewReader(string(body)))
+	if err != nil {
+		return condition{}, err
+	}
+	req.Header.Set("Content-Type", "application/json")
+	res, err := d.c.http().Do(req)
+	if err != nil {
+		return condition{}, err
+	}
+	defer res.Body.Close()
+	var said struct {
+		Status string `json:"status"`
+	}
+	const most = 64 << 10
+	// What is no JSON has no status.
+	_ = json.NewDecoder(io.LimitReader(res.Body, most)).Decode(&said)
+	date, _ := http.ParseTime(res.Header.Get("Date"))
+	return condition{strings.TrimPrefix(said.Status, "SERVING_STATUS_"), res.Header.Get(boot.VersionHeader), date}, nil
+}
+
+func (d *doctor) version(name, theirs string) {
+	switch ours := boot.Release(); theirs {
+	case ours:
+		d.say(name+" version", stateOK, "", "%s", theirs)
+	case "":
+		d.say(name+" version", stateWarning, "update the service", "the service does not say which it is, and so is older than this program, %s", ours)
+	default:
+		d.say(name+" version", stateWarning, "use a command line and services of one release", "%s, and this program is %s", theirs, ours)
+	}
+}
+
+// clock compares the service's time, in whole seconds, with ours.
+func (d *doctor) clock(name string, theirs, before, after time.Time) {
+	if theirs.IsZero() {
+		return
+	}
+	var skew time.Duration
+	if theirs.Add(time.Second).Before(before) {
+		skew = before.Sub(theirs.Add(time.Second))
+	} else if theirs.After(after) {
+		skew = theirs.Sub(after)
+	}
+	if skew = skew.Round(time.Second); skew > maxSkew {
+		d.say(name+" clock", stateWarning, "synchronise both machines (NTP): tickets and tokens end by the clock", "%v apart from this machine's", skew)
+		return
+	}
+	d.say(name+" clock", stateOK, "", "agrees with this machine's to %v", max(skew, time.Second))
+}
+
+// access looks whether the caller is let in, whether there are layers, and whether
+// tables can be fetched.
+func (d *doctor) access(ctx context.Context) {
+	all, err := allLayers(ctx, d.c.client, &schemav1.ListLayersRequest{})
+	if err != nil {
+		d.say("access", stateFailed, "", "%v", err)
+		return
+	}
+	d.say("access", stateOK, "", "may read the catalog: reader, or more")
+	if len(all.GetLayers()) == 0 {
+		d.say("catalog", stateWarning, "`rasterloom layers adopt` takes over an existing catalog; `rasterloom ingest` sends rasters", "has no layer")
+		return
+	}
+	var readable string
+	broken := 0
+	for _, l := range all.GetLayers() {
+		if l.GetFormat() == layerv1.Format_FORMAT_INVALID {
+			broken++
+		} else if readable == "" {
+			readable = l.GetName()
+		}
+	}
+	if broken > 0 {
+		d.say("catalog", stateWarning, "`rasterloom layers list` shows which, `rasterloom layers show NAME` why", "%s, %d of them cannot be read", plural(len(all.GetLayers()), "layer"), broken)
+	} else {
+		d.say("catalog", stateOK, "", "%s, all of them readable", plural(len(all.GetLayers()), "layer"))
+	}
+	if readable != "" {
+		d.flight(ctx, readable)
+	}
+}
+
+// flight looks whether tables can be fetched from where the merger says.
+func (d *doctor) flight(ctx context.Context, layer string) {
+	spec := &mergerv1.MergeSpec{Layers: []*mergerv1.LayerSelection{{Name: layer}}}
+	plan, err := ask(ctx, d.c.client, "merger", d.c.merger().PlanMerge, &mergerv1.PlanMergeRequest{Spec: spec})
+	if err != nil {
+		d.say("merger plans", stateFailed, "", "%v", err)
+		return
+	}
+	at := d.c.FlightURL
+	if at == "" {
+		at = plan.GetFlightUri()
+	}
+	ctx, cancel := context.WithTimeout(ctx, min(d.c.Timeout, 10*time.Second))
+	defer cancel()
+	if err := d.reachFlight(ctx, at); err != nil {
+		d.say("flight", stateFailed, "open the port between here and there, or say with --flight-url how the merger is reached from here", "%s: %v", at, err)
+		return
+	}
+	d.say("flight", stateOK, "", "answers at %s", at)
+}
+
+func (d *doctor) reachFlight(ctx context.Context, at string) error {
+	conn, err := boot.DialFlight(d.c.ClientConfig, at)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	err = wire.ConnectFromStatus(table.Reach(ctx, conn))
+	if said, ok := errors.AsType[*connect.Error](err); ok {
+		asked := d.c.client
+		asked.MergerURL = at
+		return &askError{client: asked, service: "merger", err: said}
+	}
+	return err
+}
+
+func (d *doctor) print() error {
+	if d.c.Output == "json" {
+		out, err := json.MarshalIndent(map[string]any{"findings": d.findings}, "", "  ")
+		if err != nil {
+			return err
+		}
+		_, err = fmt.Fprintln(os.Stdout, string(out))
+		return err
+	}
+	p := newPainter(os.Stdout)
+	for _, f := range d.findings {
+		colours := map[string]text.Colors{stateOK: green, stateWarning: yellow, stateFailed: red}[f.State]
+		p.prose("", p.paint(colours, fmt.Sprintf("%-8s", f.State))+fmt.Sprintf("%-16s %s", f.Check, f.Message))
+		if f.Mend != "" {
+			p.prose("         ", p.paint(dim, "mend: ")+f.Mend)
+		}
+	}
+	return nil
+}
