@@ -86,6 +86,16 @@ def test_python_without_our_package(flight: str, sent: dict, program: str) -> No
     assert "rasterloom" not in re.findall(r"^(?:import|from) (\w+)", (CLIENTS / f"{program}.py").read_text(), re.M)
 
 
+def test_several_endpoints_are_one_table(flight: str, sent: dict) -> None:
+    spec = SPEC | {"endpoints": 3, "batchRows": 1000}
+    with fl.connect(flight) as client:
+        descriptor = fl.FlightDescriptor.for_command(json.dumps(spec).encode())
+        assert len(client.get_flight_info(descriptor).endpoints) == 3
+    with example("flight_reader") as reading, example("content_hash") as hashing:
+        reader = reading.open_merge(flight, spec)
+        assert str(hashing.ContentHash(reader.schema).update(reader.read_all())) == sent["hash"]
+
+
 @pytest.mark.java
 def test_java(flight: str, sent: dict) -> None:
     command = next(line for line in PAGE.splitlines() if line.startswith("mvn "))
@@ -121,6 +131,15 @@ def test_reflection(loom: rl.Loom, suite) -> None:
     contracts = "".join(path.read_text() for path in (ROOT / "proto" / "rasterloom").rglob("*.proto"))
     assert listed - {"Health"} == set(re.findall(r"^service (\w+)", contracts, re.M))
     told(*json.loads("[" + re.sub(r"}\n{", "},{", brace + answers) + "]"), loom)
+
+
+def test_grpc_without_reflection(suite) -> None:
+    command = re.search(r"`(buf curl .*?) …`", PAGE)[1]
+    method = f"{suite.url}/rasterloom.schema.v1.SchemaService/GetLayer"
+    answer = json.loads(
+        run(command, "--protocol", "grpc", "--http2-prior-knowledge", "--data", '{"name": "coads_sst_jan"}', method)
+    )
+    assert answer["layer"]["name"] == "coads_sst_jan"
 
 
 def test_an_export_is_the_same_table(exports: Path, suite, sent: dict) -> None:
