@@ -37,6 +37,7 @@ type cli struct {
 	Compare compareCommand `cmd:"" help:"Make a merge's table both ways, woven and by the deprecated legacy join, and say which cells differ."`
 	Export  exportCommand  `cmd:"" help:"Have a merge written as Parquet by the server, into its directory for exports."`
 	Doctor  doctorCommand  `cmd:"" help:"Look whether the suite can be reached and can work, and say how to mend what is wrong."`
+	Config  configCommand  `cmd:"" help:"The settings of a command: flags, environment and defaults together."`
 	Token   tokenCommand   `cmd:"" help:"Tokens that say who calls."`
 	SQL     sqlCommand     `cmd:"" name:"sql" help:"SQL for the administrators of a database."`
 	Version versionCommand `cmd:"" help:"Print the version."`
@@ -52,12 +53,19 @@ func (versionCommand) Run() {
 	fmt.Println("rasterloom", boot.Version())
 }
 
-func main() {
-	var c cli
-	command := kong.Parse(&c, kong.Name("rasterloom"), kong.Description(about), kong.ShortUsageOnError(),
+// options are how the command line is read.
+func options() []kong.Option {
+	return []kong.Option{
+		kong.Name("rasterloom"), kong.Description(about), kong.ShortUsageOnError(),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 100}),
 		kong.PostBuild(hideWiring), kong.Vars{"url": defaultURL, "listen": "127.0.0.1:7400", "flight_listen": "127.0.0.1:7401", "log_level": "warn"},
-		kong.Exit(boot.ExitStatus))
+		kong.Exit(boot.ExitStatus),
+	}
+}
+
+func main() {
+	var c cli
+	command := kong.Parse(&c, options()...)
 	ctx, stop := boot.UntilSignal(context.Background())
 	command.BindTo(ctx, (*context.Context)(nil))
 	err := command.Run()

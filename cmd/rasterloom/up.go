@@ -44,10 +44,18 @@ type ready struct {
 	DatabaseURL string `json:"database_url"`
 }
 
-// Run serves the suite until ctx ends.
-func (c upCommand) Run(ctx context.Context) error {
+// check refuses settings that do not go together.
+func (c upCommand) check() error {
 	if c.DatabaseURL != "" && (c.DataDir != "" || c.Throwaway) {
 		return errors.New("--data-dir and --throwaway are for a PostgreSQL of our own, and --database-url (or DATABASE_URL) names another: give one of them")
+	}
+	return nil
+}
+
+// Run serves the suite until ctx ends.
+func (c upCommand) Run(ctx context.Context) error {
+	if err := c.check(); err != nil {
+		return err
 	}
 	if err := boot.LoadSecretFiles(); err != nil {
 		return err

@@ -37,6 +37,10 @@ type LogConfig struct {
 	Format string `help:"Form of the log: ${enum}; auto is text on a terminal, else JSON." enum:"auto,text,json" default:"auto" env:"FORMAT"`
 }
 
+// Check reports every problem of the settings at once. No file is opened, and no
+// port. It is not called Validate: the command line would be refused as unreadable.
+func (c Config) Check() error { return c.validate() }
+
 // validate reports every problem at once.
 func (c Config) validate() error {
 	var problems []error
