@@ -15,7 +15,11 @@ import threading
 from typing import Any
 
 import pyarrow.flight as fl
+import rasterloom.stream
 from rasterloom.stream import FlightSource
+
+# A stream whose every connection is cut at once is given up soon: there are many of them.
+rasterloom.stream.MAX_FAILURES = 1
 
 OPTIONS = [("grpc.enable_http_proxy", 0), ("grpc.use_local_subchannel_pool", 1)]
 lock = threading.Lock()
