@@ -18,6 +18,13 @@ BAR = "{desc} {percentage:3.0f} %|{bar}| {postfix}"
 Progress = bool | Literal["auto"]
 
 
+def in_notebook() -> bool:
+    """Say whether this runs in a notebook's kernel; that one is imported says nothing."""
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython is not None else None
+    return getattr(shell, "kernel", None) is not None
+
+
 @contextmanager
 def progress_bar(wanted: Progress, **options: Any) -> Generator[tqdm[Any]]:
     """Give a bar; ``"auto"`` shows it on terminals and in notebooks only.
@@ -25,7 +32,7 @@ def progress_bar(wanted: Progress, **options: Any) -> Generator[tqdm[Any]]:
     ``options`` are tqdm's. Of a bar that is not shown nothing is written, and
     its calls cost nothing.
     """
-    shown = wanted if isinstance(wanted, bool) else sys.stderr.isatty() or "ipykernel" in sys.modules
+    shown = wanted if isinstance(wanted, bool) else sys.stderr.isatty() or in_notebook()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # tqdm warns where a notebook lacks widgets
         from tqdm.auto import tqdm
