@@ -110,6 +110,7 @@ func TestFaultStoppedServers(t *testing.T) {
 		}
 		var reading sync.WaitGroup
 		var mu sync.Mutex
+		before := failed + short + complete
 		for i := range 20 {
 			reading.Go(func() {
 				o := r.read(t.Context(), readingWays[i%len(readingWays)], m.flight, info)
@@ -126,7 +127,13 @@ func TestFaultStoppedServers(t *testing.T) {
 				}
 			})
 		}
-		for m.metric(t, "rasterloom_merger_streams_running") < 20 {
+		// Every stream is at work, unless it has come to its end already.
+		ended := func() float64 {
+			mu.Lock()
+			defer mu.Unlock()
+			return float64(failed + short + complete - before)
+		}
+		for m.metric(t, "rasterloom_merger_streams_running")+ended() < 20 {
 			time.Sleep(5 * time.Millisecond)
 		}
 		asked := time.Now()
