@@ -142,12 +142,11 @@ lint-deployment:
 	@cd tools/deployment && GOWORK=off go test ./...
 
 .PHONY: sbom
-sbom: tools ## List what each binary is made of, as CycloneDX, in .bin/sbom/
+sbom: tools build ## List what each binary is made of, as CycloneDX, in .bin/sbom/
 	@mkdir -p $(BIN)/sbom
-	@for m in services/aligner services/schema services/merger cmd/rasterloom; do n=$$(basename $$m); \
-		main=cmd/$$n; [ -d $$m/$$main ] || main=.; \
-		GOWORK=off cyclonedx-gomod app -json -licenses -main $$main -output $(BIN)/sbom/$$n.cdx.json $$m 2>/dev/null; \
-		printf '%s: %s components\n' $(BIN)/sbom/$$n.cdx.json $$(grep -c '"type": "library"' $(BIN)/sbom/$$n.cdx.json); done
+	@for n in rasterloom aligner schema merger; do \
+		cyclonedx-gomod bin -json -output $(BIN)/sbom/$$n.cdx.json $(BIN)/$$n 2>/dev/null; \
+		printf '%s: %s components\n' .bin/sbom/$$n.cdx.json $$(grep -c '"type": "library"' $(BIN)/sbom/$$n.cdx.json); done
 
 .PHONY: vulnerabilities
 vulnerabilities: tools ## Look for known vulnerabilities; VULNDB=file:///path names a database
