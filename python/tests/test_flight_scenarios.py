@@ -114,11 +114,12 @@ def test_bad_actions(client: fl.FlightClient, name: str, body: bytes, error: typ
 
 @dataclass
 class Cut:
-    """Where connections are cut, in bytes from the server, and what the last one let through."""
+    """Where connections are cut, in bytes from the server, what the last one let through, and how many were cut."""
 
     uri: str
     limit: int = 1 << 40
     counted: int = 0
+    cuts: int = 0
 
 
 @contextlib.contextmanager
@@ -141,6 +142,7 @@ def cutting(address: str) -> Iterator[Cut]:
                 inner.sendall(data)
                 left -= len(data)
                 cut.counted += len(data)
+        cut.cuts += left <= 0
         for end in (inner, outer):
             with contextlib.suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)
@@ -190,8 +192,9 @@ def test_cut_streams_are_never_short(address: str, client: fl.FlightClient) -> N
                 assert read(plain, cut.uri) == whole.num_rows
             size = cut.counted
             short = failed = complete = 0
+            before = cut.cuts
             for _ in range(20):
-                cut.limit = rng.randrange(size)
+                cut.limit = rng.randrange(size * 9 // 10)  # short of the trailer, whatever the preface took
                 try:
                     with fl.FlightClient(
                         cut.uri, generic_options=[*options, ("grpc.use_local_subchannel_pool", 1)]
@@ -204,4 +207,9 @@ def test_cut_streams_are_never_short(address: str, client: fl.FlightClient) -> N
                     complete += rows == whole.num_rows
             print(f"{name}: 20 streams cut, {failed} failed, {complete} complete, {short} short ones accepted")
             assert short == 0
-            assert failed > 0
+            # Each was cut at least once. Our client may have gone on behind its
+            # last whole batch, as it should; the others have to fail.
+            assert cut.cuts - before >= 20
+            assert failed + complete == 20
+            if name != "rasterloom":
+                assert failed == 20
