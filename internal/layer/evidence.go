@@ -38,6 +38,8 @@ type Record struct {
 	// truncated, from the one that was looked at; 0 where there is none.
 	TableOID, TableFile uint32
 	Source              Source
+	// IngestedBy is the principal who sent the cells; empty where nobody is known.
+	IngestedBy string
 }
 
 // Relation is what the database says of a table without reading a row of it.

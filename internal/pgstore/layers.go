@@ -109,7 +109,7 @@ func scanLayer(row pgx.CollectableRow) (layer.Record, error) {
 		&r.Table.Schema, &r.Table.Name, &r.TableOID, &r.TableFile, &declared, &stored, &r.Nodata,
 		&registration, &r.SouthUp, &r.TargetResolution, &r.HasIndices, &r.HasCoordinates, &r.HasKey,
 		&r.EstimatedRows, &problems, &r.Source.Table.Schema, &r.Source.Table.Name, &r.Source.OID, &r.Source.Row,
-		&r.Generation, &r.UpdateTime, &r.Tiling)
+		&r.Generation, &r.UpdateTime, &r.Tiling, &r.IngestedBy)
 	if err != nil {
 		return r, err
 	}
@@ -171,6 +171,6 @@ func saveArguments(r layer.Record) ([]any, error) {
 		r.Name, r.Band, r.Format.String(), r.Grid.CRS, rows, cols, originX, originY, stepX, stepY,
 		r.Table.Schema, r.Table.Name, r.TableOID, r.TableFile, r.DeclaredType.String(), r.StoredType.String(), r.Nodata,
 		r.Registration.String(), r.SouthUp, r.TargetResolution, r.HasIndices, r.HasCoordinates, r.HasKey,
-		r.EstimatedRows, string(problems), r.Source.Table.Schema, r.Source.Table.Name, r.Source.OID, r.Source.Row, r.Generation, r.Tiling,
+		r.EstimatedRows, string(problems), r.Source.Table.Schema, r.Source.Table.Name, r.Source.OID, r.Source.Row, r.Generation, r.Tiling, r.IngestedBy,
 	}, nil
 }

@@ -8,7 +8,7 @@ SELECT
     table_schema, table_name, table_oid, table_file, declared_type, stored_type, nodata,
     registration, south_up, target_resolution, has_indices, has_coordinates, has_key,
     estimated_rows, problems, source_schema, source_table, source_oid, source_row, generation, update_time,
-    COALESCE(tiling::text, '')
+    COALESCE(tiling::text, ''), COALESCE(ingested_by, '')
 FROM rasterloom.layer
 WHERE ($1::text[] IS NULL OR name = ANY ($1))
   AND ($2 = '' OR strpos(lower(name COLLATE "default"), lower($2 COLLATE "default")) > 0)

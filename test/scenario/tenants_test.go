@@ -25,12 +25,17 @@ import (
 	"time"
 
 	"connectrpc.com/connect"
+	"github.com/apache/arrow-go/v18/arrow"
+	"github.com/apache/arrow-go/v18/arrow/array"
 	"github.com/apache/arrow-go/v18/arrow/flight"
+	"github.com/apache/arrow-go/v18/arrow/ipc"
+	"github.com/apache/arrow-go/v18/arrow/memory"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
 
 	mergerv1 "github.com/rasterloom/rasterloom/gen/rasterloom/merger/v1"
@@ -50,6 +55,7 @@ const canaryTicketKey = "canary-ticket-key-91c2-0123456789"
 type deployment struct {
 	suite
 	dir     string
+	ingest  string            // Flight address of the schema service
 	tokens  map[string]string // by principal
 	logs    []*processLog
 	replies *bytes.Buffer // everything that was answered to failing calls
@@ -83,7 +89,7 @@ func deploy(t *testing.T, databaseURL string) *deployment {
 		d.logs = append(d.logs, log)
 		return serving(t, log)
 	}
-	d.schema, _ = run("schema", "--database-url="+databaseURL)
+	d.schema, d.ingest = run("schema", "--flight-listen=127.0.0.1:0", "--database-url="+databaseURL)
 	d.aligner, _ = run("aligner", "--schema-url="+d.schema)
 	d.merger, d.flight = run("merger", "--flight-listen=127.0.0.1:0", "--database-url="+databaseURL, "--schema-url="+d.schema, "--aligner-url="+d.aligner,
 		"--ticket-key-file="+d.path("ticket.keys"), "--export-dir="+filepath.Join(d.dir, "exports"))
@@ -146,15 +152,21 @@ func (d *deployment) exports(t *testing.T, name string) mergerv1connect.ExportSe
 }
 
 // flightAs gives the Flight client of the deployment, and the context of a principal.
-func (d *deployment) flightAs(t *testing.T, name string) (flight.Client, context.Context) {
+// flightAs gives a client of the merger, or of the Flight server at another
+// address, and a context with the token of somebody.
+func (d *deployment) flightAs(t *testing.T, name string, at ...string) (flight.Client, context.Context) {
 	t.Helper()
+	address := d.flight
+	if len(at) > 0 {
+		address = at[0]
+	}
 	text, err := os.ReadFile(d.path("ca.pem"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	pool := x509.NewCertPool()
 	pool.AppendCertsFromPEM(text)
-	client, err := flight.NewClientWithMiddleware(strings.TrimPrefix(d.flight, "grpc+tls://"), nil, nil,
+	client, err := flight.NewClientWithMiddleware(strings.TrimPrefix(address, "grpc+tls://"), nil, nil,
 		grpc.WithTransportCredentials(credentials.NewTLS(&tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS13})))
 	if err != nil {
 		t.Fatal(err)
@@ -261,6 +273,8 @@ func TestTenantsAndSecrets(t *testing.T) {
 		}
 	}
 
+	d.replacing(t)
+
 	// Failures of the inside: a table that is not what the catalog says, and one
 	// that is gone.
 	for what, change := range map[string]string{
@@ -281,6 +295,71 @@ func TestTenantsAndSecrets(t *testing.T) {
 	}
 	d.garbage(t)
 	d.keepsSecrets(t, address)
+}
+
+// replacing lets some send rasters under one name: what a layer holds is lost when
+// it is replaced, so that only who ingested it, or an operator, may.
+func (d *deployment) replacing(t *testing.T) {
+	t.Helper()
+	const spec = `{"name": "drawn", "dataType": "DATA_TYPE_INT32", "mode": "INGEST_MODE_REPLACE",
+		"grid": {"crs": "EPSG:32633", "rows": 2, "cols": 2, "originX": 0, "originY": 0, "stepX": 10, "stepY": 10}}`
+	schema := arrow.NewSchema([]arrow.Field{
+		{Name: "row", Type: arrow.PrimitiveTypes.Int32}, {Name: "col", Type: arrow.PrimitiveTypes.Int32}, {Name: "value", Type: arrow.PrimitiveTypes.Int32},
+	}, nil)
+	record, _, err := array.RecordFromJSON(memory.DefaultAllocator, schema, strings.NewReader(`[{"row": 0, "col": 1, "value": 7}]`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer record.Release()
+	send := func(name string) (string, error) {
+		client, ctx := d.flightAs(t, name, d.ingest)
+		stream, err := client.DoPut(ctx)
+		if err != nil {
+			return "", err
+		}
+		writer := flight.NewRecordWriter(stream, ipc.WithSchema(schema))
+		writer.SetFlightDescriptor(&flight.FlightDescriptor{Type: flight.DescriptorCMD, Cmd: []byte(spec)})
+		// A refusal is what Recv says, whenever it came.
+		_ = writer.Write(record)
+		_ = stream.Send(&flight.FlightData{AppMetadata: []byte(`{"complete": true, "rows": 1}`)})
+		_ = writer.Close()
+		_ = stream.CloseSend()
+		answer, err := stream.Recv()
+		return string(answer.GetAppMetadata()), err
+	}
+	plan := func(name string) error {
+		request := &schemav1.PlanIngestRequest{Spec: &schemav1.IngestSpec{}}
+		if err := protojson.Unmarshal([]byte(spec), request.GetSpec()); err != nil {
+			t.Fatal(err)
+		}
+		_, err := schemav1connect.NewIngestServiceClient(d.as(t, name), d.schema).PlanIngest(t.Context(), connect.NewRequest(request))
+		return err
+	}
+	for i, step := range []struct {
+		who  string
+		want codes.Code
+	}{
+		{"carol", codes.PermissionDenied}, // a reader
+		{"alice", codes.OK},
+		{"alice", codes.OK},
+		{"bob", codes.PermissionDenied},
+		{"olga", codes.OK},
+		{"alice", codes.PermissionDenied}, // it is the operator's now
+	} {
+		what := fmt.Sprintf("turn %d: %s sends a layer of the name", i, step.who)
+		answer, err := send(step.who)
+		if step.want == codes.OK {
+			if err != nil {
+				t.Errorf("%s: %v", what, err)
+			}
+			if err := plan(step.who); err != nil {
+				t.Errorf("%s, as a plan: %v", what, err)
+			}
+			continue
+		}
+		d.refused(t, what+" and gets "+answer, err, step.want)
+		d.refused(t, what+", as a plan", plan(step.who), step.want)
+	}
 }
 
 // garbage sends what no client would.

@@ -35,8 +35,9 @@ const (
 	// It is an error.
 	IngestMode_INGEST_MODE_CREATE IngestMode = 1
 	// It is replaced, at one moment and with a new generation, if it was ingested
-	// itself; a layer that was adopted, registered or migrated is an error. A
-	// layer that is not there is made.
+	// itself, by the same principal unless the caller is an operator; a layer that
+	// was adopted, registered or migrated is an error. A layer that is not there is
+	// made.
 	IngestMode_INGEST_MODE_REPLACE IngestMode = 2
 )
 

@@ -23,6 +23,10 @@ type Ingestion struct {
 	ReplaceGeneration int64
 	// SameGridAs names a layer that must have the same grid; empty: none.
 	SameGridAs string
+	// By is the principal who sends it. An ingested layer is replaced by whom it is
+	// from, and by an Operator: nobody else can destroy what it holds.
+	By       string
+	Operator bool
 }
 
 // IngestPlan is what an ingestion would do.
@@ -37,7 +41,8 @@ type IngestPlan struct {
 // PlanIngest says whether an ingestion can be entered, as the catalog stands now,
 // and as what.
 //
-// Errors: Invalid INVALID_ARGUMENT (impossible names), Exists LAYER_EXISTS,
+// Errors: Invalid INVALID_ARGUMENT (impossible names), Exists LAYER_EXISTS, Denied
+// PERMISSION_DENIED (somebody else's layer),
 // Conflict LAYER_CHANGED (another generation than ReplaceGeneration), NotFound
 // LAYER_NOT_FOUND and Precondition INVALID_GRID (SameGridAs), and as any query.
 func (k *Keeper) PlanIngest(ctx context.Context, i Ingestion) (IngestPlan, error) {
@@ -88,7 +93,7 @@ func EnterIngest(ctx context.Context, tx Tx, i Ingestion, l layer.Layer) (entere
 		return layer.Layer{}, nil, err
 	}
 	l.Generation = layerOf(i, old).Generation
-	records := []layer.Record{{Layer: l, TableOID: relations[0].OID, TableFile: relations[0].File}}
+	records := []layer.Record{{Layer: l, TableOID: relations[0].OID, TableFile: relations[0].File, IngestedBy: i.By}}
 	if err := tx.Save(ctx, records); err != nil {
 		return layer.Layer{}, nil, err
 	}
@@ -136,6 +141,9 @@ func replaced(i Ingestion, known []layer.Record) (*layer.Layer, error) {
 	case !i.Replace:
 		f.Message += fmt.Sprintf(", of generation %d: ask for it to be replaced, or choose another name", old.Generation)
 		return nil, f
+	case !i.Operator && (old.IngestedBy == "" || old.IngestedBy != i.By):
+		return nil, fault.New(fault.Denied, fault.PermissionDenied,
+			"layer %q was ingested by somebody else: only they and operators may replace it; choose another name", i.Name).With("layer", i.Name)
 	case i.ReplaceGeneration != 0 && i.ReplaceGeneration != old.Generation:
 		return nil, fault.New(fault.Conflict, fault.LayerChanged, "layer %q has generation %d, and the request replaces %d; look at it again",
 			i.Name, old.Generation, i.ReplaceGeneration).With("layer", i.Name).With("generation", old.Generation).With("sent", i.ReplaceGeneration)

@@ -28,13 +28,13 @@ type Server struct {
 	arrowflight.BaseFlightServer
 
 	ingester *ingest.Ingester
-	decode   func(command []byte) (ingest.Request, error)
+	decode   func(ctx context.Context, command []byte) (ingest.Request, error)
 	stall    time.Duration
 }
 
 // NewServer makes a server. decode reads the command of a descriptor; stall is how
 // long a client may send nothing before it is dropped, 60 s by default.
-func NewServer(ingester *ingest.Ingester, decode func([]byte) (ingest.Request, error), stall time.Duration) *Server {
+func NewServer(ingester *ingest.Ingester, decode func(context.Context, []byte) (ingest.Request, error), stall time.Duration) *Server {
 	if stall <= 0 {
 		stall = time.Minute
 	}
@@ -79,7 +79,7 @@ func (s *Server) DoPut(stream arrowflight.FlightService_DoPutServer) error {
 	if err != nil {
 		return err
 	}
-	request, err := s.decode(first.GetFlightDescriptor().GetCmd())
+	request, err := s.decode(ctx, first.GetFlightDescriptor().GetCmd())
 	if err != nil {
 		return err
 	}

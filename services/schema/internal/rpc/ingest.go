@@ -12,6 +12,7 @@ import (
 	"github.com/rasterloom/rasterloom/fault"
 	schemav1 "github.com/rasterloom/rasterloom/gen/rasterloom/schema/v1"
 	"github.com/rasterloom/rasterloom/gen/rasterloom/schema/v1/schemav1connect"
+	"github.com/rasterloom/rasterloom/internal/access"
 	"github.com/rasterloom/rasterloom/internal/tile"
 	"github.com/rasterloom/rasterloom/internal/wire"
 	"github.com/rasterloom/rasterloom/services/schema/internal/catalog"
@@ -33,7 +34,7 @@ func NewIngests(ingester *ingest.Ingester, uri string) *Ingests {
 
 // PlanIngest says what an ingest would do.
 func (h *Ingests) PlanIngest(ctx context.Context, req *connect.Request[schemav1.PlanIngestRequest]) (*connect.Response[schemav1.PlanIngestResponse], error) {
-	request, err := ingestRequest(req.Msg.GetSpec())
+	request, err := ingestRequest(ctx, req.Msg.GetSpec())
 	if err != nil {
 		return nil, err
 	}
@@ -54,7 +55,7 @@ func (h *Ingests) PlanIngest(ctx context.Context, req *connect.Request[schemav1.
 // IngestCommand reads the command of a Flight descriptor: an IngestSpec as
 // protobuf, or as JSON if its first byte is '{' (which begins no IngestSpec in
 // protobuf: it would be a group). Errors: Invalid.
-func IngestCommand(command []byte) (ingest.Request, error) {
+func IngestCommand(ctx context.Context, command []byte) (ingest.Request, error) {
 	spec := &schemav1.IngestSpec{}
 	read := proto.Unmarshal
 	if bytes.HasPrefix(command, []byte("{")) {
@@ -67,18 +68,20 @@ func IngestCommand(command []byte) (ingest.Request, error) {
 	if err := wire.Validate(spec); err != nil {
 		return ingest.Request{}, err
 	}
-	return ingestRequest(spec)
+	return ingestRequest(ctx, spec)
 }
 
-func ingestRequest(spec *schemav1.IngestSpec) (ingest.Request, error) {
+func ingestRequest(ctx context.Context, spec *schemav1.IngestSpec) (ingest.Request, error) {
 	g, err := latticeOf(spec)
 	if err != nil {
 		return ingest.Request{}, err
 	}
+	by := access.From(ctx)
 	i := catalog.Ingestion{
 		Name: spec.GetName(), Band: spec.GetBand(), Grid: g, Type: wire.FromDataType(spec.GetDataType()), Nodata: spec.Nodata,
 		Replace:           spec.GetMode() == schemav1.IngestMode_INGEST_MODE_REPLACE,
 		ReplaceGeneration: spec.GetReplaceGeneration(), SameGridAs: spec.GetSameGridAs(),
+		By: by.Name, Operator: by.Role == access.Operator,
 	}
 	nodata := "none"
 	if i.Nodata != nil {

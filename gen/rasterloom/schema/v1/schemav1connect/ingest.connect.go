@@ -44,6 +44,7 @@ type IngestServiceClient interface {
 	// PlanIngest says what an ingest would do and where its cells are to be sent.
 	// It writes nothing, and refuses what the stream would refuse before its
 	// first cell. Errors: INVALID_ARGUMENT; ALREADY_EXISTS LAYER_EXISTS;
+	// PERMISSION_DENIED (somebody else's layer);
 	// NOT_FOUND and FAILED_PRECONDITION (same_grid_as); ABORTED LAYER_CHANGED
 	// (replace_generation); RESOURCE_EXHAUSTED LIMIT_EXCEEDED.
 	PlanIngest(context.Context, *connect.Request[v1.PlanIngestRequest]) (*connect.Response[v1.PlanIngestResponse], error)
@@ -85,6 +86,7 @@ type IngestServiceHandler interface {
 	// PlanIngest says what an ingest would do and where its cells are to be sent.
 	// It writes nothing, and refuses what the stream would refuse before its
 	// first cell. Errors: INVALID_ARGUMENT; ALREADY_EXISTS LAYER_EXISTS;
+	// PERMISSION_DENIED (somebody else's layer);
 	// NOT_FOUND and FAILED_PRECONDITION (same_grid_as); ABORTED LAYER_CHANGED
 	// (replace_generation); RESOURCE_EXHAUSTED LIMIT_EXCEEDED.
 	PlanIngest(context.Context, *connect.Request[v1.PlanIngestRequest]) (*connect.Response[v1.PlanIngestResponse], error)

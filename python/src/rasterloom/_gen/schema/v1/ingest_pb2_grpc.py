@@ -52,6 +52,7 @@ class IngestServiceServicer:
         """PlanIngest says what an ingest would do and where its cells are to be sent.
         It writes nothing, and refuses what the stream would refuse before its
         first cell. Errors: INVALID_ARGUMENT; ALREADY_EXISTS LAYER_EXISTS;
+        PERMISSION_DENIED (somebody else's layer);
         NOT_FOUND and FAILED_PRECONDITION (same_grid_as); ABORTED LAYER_CHANGED
         (replace_generation); RESOURCE_EXHAUSTED LIMIT_EXCEEDED.
         """
