@@ -27,8 +27,7 @@ TURN = 360.0
 
 def plot_alignment(report: AlignmentReport, *, cells: int) -> Figure:
     """Draw one panel per way of lying on the reference; at most six, the largest displacement first."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+    from rasterloom._figure import picture
 
     groups: dict[tuple[object, ...], list[Relation]] = {}
     for relation in report.relations:
@@ -39,8 +38,7 @@ def plot_alignment(report: AlignmentReport, *, cells: int) -> Figure:
     shown = sorted(groups.values(), key=lambda group: -max(group[0].displacement_pixels))[:MAX_PANELS]
     columns = min(3, len(shown))
     rows = math.ceil(len(shown) / columns)
-    figure = Figure(figsize=(4.4 * columns, 4.6 * rows), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = picture(4.4 * columns, 4.6 * rows)
     panels = figure.subplots(rows, columns, squeeze=False)
     for axes in panels.flat:
         axes.set_axis_off()

@@ -106,11 +106,9 @@ def _read(connection: Connection, layer: Layer, seen: Grid, every: int) -> NDArr
 
 
 def _draw(layer: Layer, grid: Grid, part: Window, every: int, seen: Grid, values: NDArray[np.float64]) -> Figure:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+    from rasterloom._figure import picture
 
-    figure = Figure(figsize=(6.4, 4.8), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = picture(6.4, 4.8)
     axes = figure.subplots()
     box = seen.bounds
     known = values[~np.isnan(values)]
