@@ -132,8 +132,8 @@ lint-go: tools
 .PHONY: lint-python
 lint-python: venv
 	$(call step,Python)
-	@$(VENV)/bin/ruff check python examples bench test/golden test/faults
-	@$(VENV)/bin/ruff format --check python examples bench
+	@$(VENV)/bin/ruff check python examples bench docs test/golden test/faults
+	@$(VENV)/bin/ruff format --check python examples bench docs
 	@$(VENV)/bin/pyright -p python
 
 .PHONY: lint-deployment
