@@ -146,4 +146,6 @@ type DifferingRow struct {
 type Lease struct {
 	ID    ID
 	Fence int64
+	// For is how long it holds without being renewed.
+	For time.Duration
 }

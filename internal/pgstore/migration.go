@@ -89,6 +89,7 @@ type migrationRow struct {
 	oldRegistration    string
 	indexes            []indexName
 	syncedXID          string
+	leaseFor           time.Duration // of the worker that was admitted
 }
 
 // exec runs a statement, and is a failpoint. While holding, flush does.
@@ -132,11 +133,11 @@ func (a *arrow) flush(ctx context.Context) error {
 }
 
 // admit decides whether a transaction may go on, seeing the locked row.
-type admit func(migrationRow) error
+type admit func(*migrationRow) error
 
 // byLease admits the worker that holds the newest fence of a running migration.
 func byLease(l migrate.Lease, in migrate.State) admit {
-	return func(r migrationRow) error {
+	return func(r *migrationRow) error {
 		if r.Fence != l.Fence || r.Condition != migrate.Running {
 			return errFenced(r.ID)
 		}
@@ -144,13 +145,14 @@ func byLease(l migrate.Lease, in migrate.State) admit {
 			return fault.New(fault.Conflict, fault.MigrationChanged, "migration %s is %s, and was %s", r.ID, r.State, in).
 				With("migration", r.ID).With("state", r.State)
 		}
+		r.leaseFor = l.For
 		return nil
 	}
 }
 
 // byOperator admits somebody who has seen the migration as it is.
 func byOperator(etag string, to migrate.State) admit {
-	return func(r migrationRow) error {
+	return func(r *migrationRow) error {
 		if to != "" {
 			if err := migrate.Check(r.State, to); err != nil {
 				return fault.From(err).With("migration", r.ID)
@@ -202,7 +204,7 @@ func (m *Migrations) once(ctx context.Context, name string, id migrate.ID, may a
 	if _, err := tx.Exec(ctx, "SELECT FROM rasterloom.migration_lane WHERE migration = $1 ORDER BY lane FOR UPDATE", int64(id)); err != nil {
 		return err
 	}
-	if err := may(row); err != nil {
+	if err := may(&row); err != nil {
 		return err
 	}
 	if _, err := tx.Exec(ctx, "SELECT set_config('lock_timeout', $1, true)", lockWait); err != nil {
@@ -221,10 +223,12 @@ func (m *Migrations) once(ctx context.Context, name string, id migrate.ID, may a
 	return nil
 }
 
-// enter sets the new state, for the worker that holds the lease.
+// enter sets the new state, for the worker that holds the lease. It begins anew: an
+// arrow may take longer than a lease, which cannot be renewed under its lock.
 func (a *arrow) enter(ctx context.Context, to migrate.State) error {
-	return a.exec(ctx, "state", `UPDATE rasterloom.migration SET state = $2,
-		revision = revision + 1, state_time = clock_timestamp(), update_time = clock_timestamp() WHERE id = $1`, int64(a.row.ID), string(to))
+	return a.exec(ctx, "state", `UPDATE rasterloom.migration SET state = $2, lease_until = clock_timestamp() + $3,
+		revision = revision + 1, state_time = clock_timestamp(), update_time = clock_timestamp() WHERE id = $1`,
+		int64(a.row.ID), string(to), a.row.leaseFor)
 }
 
 // decide sets the new state for an operator; a worker, if any, is fenced out.
@@ -437,7 +441,7 @@ func (m *Migrations) byKey(ctx context.Context, key string, spec migrate.Spec) (
 // Claim takes over a migration that has something to do and no living worker,
 // for so long. false when there is none.
 func (m *Migrations) Claim(ctx context.Context, lease time.Duration) (migrate.Lease, bool, error) {
-	var l migrate.Lease
+	l := migrate.Lease{For: lease}
 	err := m.pool.QueryRow(ctx, sqlClaim, lease).Scan((*int64)(&l.ID), &l.Fence)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return l, false, nil
@@ -447,9 +451,15 @@ func (m *Migrations) Claim(ctx context.Context, lease time.Duration) (migrate.Le
 }
 
 // Renew keeps a lease. Errors: Conflict MIGRATION_CHANGED when it was lost.
-func (m *Migrations) Renew(ctx context.Context, l migrate.Lease, lease time.Duration) error {
+//
+// Whoever has the row locked, an arrow of the holder as a rule, keeps everybody
+// from claiming it: a lease that cannot be written for that is not lost.
+func (m *Migrations) Renew(ctx context.Context, l migrate.Lease) error {
 	tag, err := m.pool.Exec(ctx, `UPDATE rasterloom.migration SET lease_until = clock_timestamp() + $3
-		WHERE id = $1 AND fence = $2 AND condition = 'RUNNING'`, int64(l.ID), l.Fence, lease)
+		WHERE id = $1 AND fence = $2 AND condition = 'RUNNING'`, int64(l.ID), l.Fence, l.For)
+	if isCode(err, "55P03") { // lock_not_available
+		return nil
+	}
 	if err == nil && tag.RowsAffected() == 0 {
 		return errFenced(l.ID)
 	}

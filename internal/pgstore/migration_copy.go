@@ -41,7 +41,7 @@ func (m *Migrations) Capture(ctx context.Context, l migrate.Lease) error {
 	if err != nil {
 		return faultOf(err)
 	}
-	if err := byLease(l, migrate.Planned)(row); err != nil {
+	if err := byLease(l, migrate.Planned)(&row); err != nil {
 		return err
 	}
 	if err := row.target().prepare(ctx, m, row); err != nil {
@@ -231,7 +231,7 @@ func (m *Migrations) copyOnce(ctx context.Context, l migrate.Lease, lane int) (r
 	if err != nil {
 		return 0, false, false, err
 	}
-	if err := byLease(l, migrate.Backfilling)(row); err != nil {
+	if err := byLease(l, migrate.Backfilling)(&row); err != nil {
 		return 0, false, false, err
 	}
 	failpoint.Hit("copy/locked")

@@ -123,7 +123,7 @@ func (m *Migrations) Finalize(ctx context.Context, id migrate.ID, etag string) e
 	if err != nil {
 		return faultOf(err)
 	}
-	if err := byOperator(etag, migrate.Finalized)(row); err != nil {
+	if err := byOperator(etag, migrate.Finalized)(&row); err != nil {
 		return err
 	}
 	v, err := row.target().compare(ctx, m, row)

@@ -25,7 +25,7 @@ func (m *Migrations) Verify(ctx context.Context, l migrate.Lease) error {
 	if err != nil {
 		return faultOf(err)
 	}
-	if err := byLease(l, migrate.Synced)(row); err != nil {
+	if err := byLease(l, migrate.Synced)(&row); err != nil {
 		return err
 	}
 	v, err := row.target().compare(ctx, m, row)

@@ -15,6 +15,7 @@ import (
 
 	"github.com/rasterloom/rasterloom/fault"
 	"github.com/rasterloom/rasterloom/internal/migrate"
+	"github.com/rasterloom/rasterloom/internal/pgstore"
 	"github.com/rasterloom/rasterloom/internal/pgtest"
 )
 
@@ -370,12 +371,42 @@ func TestZombieIsFencedOut(t *testing.T) {
 			err = m.Verify(ctx, zombie)
 		}
 		want(t, err, fault.Conflict, fault.MigrationChanged)
-		want(t, m.Renew(ctx, zombie, time.Hour), fault.Conflict, fault.MigrationChanged)
+		want(t, m.Renew(ctx, zombie), fault.Conflict, fault.MigrationChanged)
 		want(t, m.Fail(ctx, zombie, errors.New("no")), fault.Conflict, fault.MigrationChanged)
 		if h.etag() != before {
 			t.Errorf("in %s a zombie changed the migration", state)
 		}
 	}
+}
+
+// An arrow that takes longer than the lease, as the indexes of a large table do,
+// keeps it: nobody can claim a migration whose row is locked, and the new state
+// comes with a new lease.
+func TestLongArrowKeepsItsLease(t *testing.T) {
+	s := newStage(t, 40, 30, false)
+	h := s.byHand()
+	ctx := t.Context()
+	impatient, err := pgstore.Open(ctx, s.url, pgstore.Options{LockTimeout: 20 * time.Millisecond})
+	h.must(err)
+	defer impatient.Close()
+	h.must(pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error { // as an arrow does
+		_, err := tx.Exec(ctx, "SELECT FROM rasterloom.migration WHERE id = $1 FOR UPDATE", int64(h.id))
+		h.must(err)
+		h.must(impatient.Migrations().Renew(ctx, h.lease))
+		_, found, err := impatient.Migrations().Claim(ctx, time.Hour)
+		if found {
+			t.Error("a migration was claimed whose row is locked")
+		}
+		return err
+	}))
+	for _, state := range []migrate.State{migrate.Capturing, migrate.Backfilling, migrate.Indexed, migrate.Synced} {
+		s.do("UPDATE rasterloom.migration SET lease_until = clock_timestamp() - interval '1 hour'")
+		h.to(state)
+		if _, found, err := h.migrations.Claim(ctx, time.Hour); found || err != nil {
+			t.Errorf("in %s somebody else claims the migration, whose arrow took longer than its lease: %v", state, err)
+		}
+	}
+	h.to(migrate.Verified)
 }
 
 func TestOperatorsMustHaveSeenIt(t *testing.T) {

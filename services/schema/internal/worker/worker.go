@@ -17,7 +17,8 @@ type Journal interface {
 	// Claim takes over a migration that has something to do and no living
 	// worker. false: there is none.
 	Claim(ctx context.Context, lease time.Duration) (migrate.Lease, bool, error)
-	Renew(ctx context.Context, l migrate.Lease, lease time.Duration) error
+	// Renew keeps a lease for as long again.
+	Renew(context.Context, migrate.Lease) error
 	Release(context.Context, migrate.Lease) error
 	// Fail records why the next arrow could not be taken.
 	Fail(ctx context.Context, l migrate.Lease, cause error) error
@@ -131,7 +132,7 @@ func (w *Worker) beat(ctx context.Context, l migrate.Lease, stop context.CancelC
 		case <-ctx.Done():
 			return
 		case now := <-tick.C:
-			err := w.journal.Renew(ctx, l, w.cfg.Lease)
+			err := w.journal.Renew(ctx, l)
 			switch {
 			case err == nil:
 				ends = now.Add(w.cfg.Lease)
