@@ -160,7 +160,7 @@ func (inPlace) compare(ctx context.Context, m *Migrations, r migrationRow) (v mi
 		x, y = "x_coord", "y_coord"
 	}
 	xOf, yOf := coordinateFormulas(r.SouthUp, 2)
-	wrong := fmt.Sprintf("(float8send(%s) IS DISTINCT FROM float8send(%s) OR float8send(%s) IS DISTINCT FROM float8send(%s))", quoted(x), xOf, quoted(y), yOf)
+	wrong := "(" + unlike(x, xOf) + " OR " + unlike(y, yOf) + ")"
 	err = pgx.BeginTxFunc(ctx, m.pool, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}, func(tx pgx.Tx) error {
 		if _, err := tx.Exec(ctx, "SELECT set_config('statement_timeout', '0', true), set_config('lock_timeout', $1, true)", lockWait); err != nil {
 			return err
@@ -170,8 +170,8 @@ func (inPlace) compare(ctx context.Context, m *Migrations, r migrationRow) (v mi
 			return err
 		}
 		n := len(gridValues(r)) + 1
-		if err := tx.QueryRow(ctx, fmt.Sprintf(`SELECT count(*), coalesce(sum(hash_record_extended(ROW(%s), $1)), 0)::text, count(*) FILTER (WHERE %s),
-				count(*) FILTER (WHERE row_idx NOT BETWEEN 0 AND $%d OR col_idx NOT BETWEEN 0 AND $%d) FROM %s`, bitsOf(t), wrong, n+1, n+2, t.quoted()),
+		if err := tx.QueryRow(ctx, fmt.Sprintf(`SELECT count(*), coalesce(sum(%s), 0)::text, count(*) FILTER (WHERE %s),
+				count(*) FILTER (WHERE row_idx NOT BETWEEN 0 AND $%d OR col_idx NOT BETWEEN 0 AND $%d) FROM %s`, rowHash(t, 1), wrong, n+1, n+2, t.quoted()),
 			append(append([]any{int64(0)}, gridValues(r)...), r.Grid.Rows-1, r.Grid.Cols-1)...).
 			Scan(&v.NewRows, &v.NewHash, &v.WrongCoordinates, &v.OffGrid); err != nil {
 			return err

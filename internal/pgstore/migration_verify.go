@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"time"
 
@@ -72,9 +73,8 @@ func differs(r migrationRow, v migrate.Verification) error {
 
 // compare reads both tables in one snapshot.
 //
-// The hash of a row is of the bytes that its values have on the wire, so NaNs,
-// -0 and 0, NULL and 0 are told apart; the hash of a table is the sum over its
-// rows, whatever their order. The seed is new each time.
+// The hash of a table is the sum over its rows' (rowHash), whatever their order. The
+// seed is new each time.
 func (shadowTable) compare(ctx context.Context, m *Migrations, r migrationRow) (v migrate.Verification, err error) {
 	began := time.Now()
 	err = pgx.BeginTxFunc(ctx, m.pool, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}, func(tx pgx.Tx) error {
@@ -90,16 +90,15 @@ func (shadowTable) compare(ctx context.Context, m *Migrations, r migrationRow) (
 			return err
 		}
 		seed := rand.Int64()
-		bits := bitsOf(old)
-		if err := tx.QueryRow(ctx, fmt.Sprintf(`SELECT count(*), coalesce(sum(hash_record_extended(ROW(%s), $1)), 0)::text,
-				count(*) FILTER (WHERE row_idx NOT BETWEEN 0 AND $2 OR col_idx NOT BETWEEN 0 AND $3) FROM %s`, bits, old.quoted()),
+		hash := rowHash(old, 1)
+		if err := tx.QueryRow(ctx, fmt.Sprintf(`SELECT count(*), coalesce(sum(%s), 0)::text,
+				count(*) FILTER (WHERE row_idx NOT BETWEEN 0 AND $2 OR col_idx NOT BETWEEN 0 AND $3) FROM %s`, hash, old.quoted()),
 			seed, r.Grid.Rows-1, r.Grid.Cols-1).Scan(&v.OldRows, &v.OldHash, &v.OffGrid); err != nil {
 			return err
 		}
 		x, y := coordinateFormulas(r.SouthUp, 2)
-		if err := tx.QueryRow(ctx, fmt.Sprintf(`SELECT count(*), coalesce(sum(hash_record_extended(ROW(%s), $1)), 0)::text,
-				count(*) FILTER (WHERE float8send(x_coord) IS DISTINCT FROM float8send(%s) OR float8send(y_coord) IS DISTINCT FROM float8send(%s)) FROM %s`,
-			bits, x, y, fresh.quoted()),
+		if err := tx.QueryRow(ctx, fmt.Sprintf(`SELECT count(*), coalesce(sum(%s), 0)::text, count(*) FILTER (WHERE %s OR %s) FROM %s`,
+			hash, unlike("x_coord", x), unlike("y_coord", y), fresh.quoted()),
 			append([]any{seed}, gridValues(r)...)...).Scan(&v.NewRows, &v.NewHash, &v.WrongCoordinates); err != nil {
 			return err
 		}
@@ -121,8 +120,8 @@ func existing(ctx context.Context, q querier, r migrationRow, oid uint32) (pixel
 	return t, err
 }
 
-// bitsOf gives the columns of a table as values whose hash is that of their
-// bits. Integers are as they are; what compares equal with other bits is turned
+// bitsOf gives the columns of a table as values that are equal when their bits
+// are. Integers are as they are; what compares equal with other bits is turned
 // into bytes.
 func bitsOf(t pixelTable) string {
 	list := make([]string, len(t.columns))
@@ -139,6 +138,61 @@ func bitsOf(t pixelTable) string {
 		}
 	}
 	return strings.Join(list, ", ")
+}
+
+// rowHash is a hash of all bits of a row, seeded by a parameter: that of its two
+// indices seeds those of its other columns, so that a value that moved to another
+// cell, or column, is seen. Made of scalars, it costs half of what a hash of the
+// record costs.
+//
+// PostgreSQL's hashes take what compares equal for the same: a zero and a NaN go by
+// their bytes. That of a bigint folds its halves onto each other, so it goes by its
+// bytes too, and so does what is of any other type.
+func rowHash(t pixelTable, seed int) string {
+	key, list := fmt.Sprintf("$%d::bigint", seed), []string(nil)
+	for _, name := range []string{"col_idx", "row_idx"} {
+		key = hashOf(name, t.types[slices.Index(t.columns, name)], key)
+	}
+	for i, c := range t.columns {
+		if c != "row_idx" && c != "col_idx" {
+			list = append(list, hashOf(c, t.types[i], fmt.Sprintf("(%s # %d)", key, i)))
+		}
+	}
+	return strings.Join(list, " # ")
+}
+
+// hashOf is the hash of all bits of a column. A NULL's is that of no bytes: a hash
+// of NULL does not mind its seed.
+func hashOf(column, kind, seed string) string {
+	name := quoted(column)
+	bytes := func(value string) string { return fmt.Sprintf("hash_record_extended(ROW(%s), %s)", value, seed) }
+	scalar := ""
+	switch kind {
+	case "smallint":
+		scalar = fmt.Sprintf("hashint2extended(%s, %s)", name, seed)
+	case "integer":
+		scalar = fmt.Sprintf("hashint4extended(%s, %s)", name, seed)
+	case "double precision":
+		scalar = oddOr(name, bytes("float8send("+name+")"), fmt.Sprintf("hashfloat8extended(%s, %s)", name, seed))
+	case "real":
+		scalar = oddOr(name, bytes("float4send("+name+")"), fmt.Sprintf("hashfloat4extended(%s, %s)", name, seed))
+	case "bigint":
+		return bytes("coalesce(int8send(" + name + "), '')")
+	default:
+		return bytes("record_send(ROW(" + name + "))") // which says what is NULL
+	}
+	return fmt.Sprintf("coalesce(%s, %s)", scalar, bytes("''::bytea"))
+}
+
+// oddOr chooses for numbers that are equal to others with other bits.
+func oddOr(name, odd, other string) string {
+	return fmt.Sprintf("CASE WHEN %[1]s = '0'::float8 OR %[1]s = 'NaN'::float8 THEN %[2]s ELSE %[3]s END", name, odd, other)
+}
+
+// unlike tells a stored coordinate from a computed one that is finite: when both
+// are equal and not 0, so are their bits.
+func unlike(column, formula string) string {
+	return fmt.Sprintf("(%[1]s IS DISTINCT FROM %[2]s OR %[1]s = '0'::float8 AND float8send(%[1]s) <> float8send(%[2]s))", quoted(column), formula)
 }
 
 // coordinateFormulas are the formulas with the grid as parameters from $first on, in
@@ -169,10 +223,10 @@ func differing(ctx context.Context, tx pgx.Tx, r migrationRow, old, fresh pixelT
 			CASE WHEN f.bits IS NULL THEN 'missing' WHEN o.bits IS NULL THEN 'added' WHEN o.bits <> f.bits THEN 'changed' ELSE 'coordinates' END
 		FROM (SELECT row_idx, col_idx, record_send(ROW(%[1]s)) AS bits FROM %[2]s) o
 		FULL JOIN (SELECT row_idx, col_idx, record_send(ROW(%[1]s)) AS bits,
-				float8send(x_coord) IS DISTINCT FROM float8send(%[4]s) OR float8send(y_coord) IS DISTINCT FROM float8send(%[5]s) AS off
+				%[4]s OR %[5]s AS off
 			FROM %[3]s) f USING (row_idx, col_idx)
 		WHERE o.bits IS DISTINCT FROM f.bits OR f.off ORDER BY row_idx, col_idx LIMIT $1`,
-		bits, old.quoted(), fresh.quoted(), x, y), append([]any{maxDiffering}, gridValues(r)...)...)
+		bits, old.quoted(), fresh.quoted(), unlike("x_coord", x), unlike("y_coord", y)), append([]any{maxDiffering}, gridValues(r)...)...)
 	if err != nil {
 		return nil, err
 	}
