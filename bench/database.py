@@ -117,7 +117,8 @@ def load(url: str, sets: list[LayerSet]) -> None:
                     tell(f"  {number} of {len(missing)}: {layer.table}, {time.monotonic() - began:.0f} s")
 
 
-def _make(url: str, layer: Layer) -> Layer:
+def make_table(url: str, layer: Layer) -> None:
+    """Make the table of a layer, as a table in use is."""
     with psycopg.connect(url) as connection:
         connection.execute(f"DROP TABLE IF EXISTS public.{layer.table}")
         connection.execute(layer.create_sql())
@@ -132,6 +133,11 @@ def _make(url: str, layer: Layer) -> Layer:
     with psycopg.connect(url, autocommit=True) as connection:
         # What a table in use has: hint bits, visibility map, statistics.
         connection.execute(f"VACUUM (FREEZE, ANALYZE) public.{layer.table}")
+
+
+def _make(url: str, layer: Layer) -> Layer:
+    make_table(url, layer)
+    with psycopg.connect(url, autocommit=True) as connection:
         connection.execute(
             f"""INSERT INTO public.{CATALOG} (name, source_path, target_resolution, target_crs, bounds, shape_height,
                     shape_width, data_type, resampling_method, band_name, data_table_name, metadata)

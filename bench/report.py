@@ -8,6 +8,7 @@ from statistics import median
 
 from bench import plot
 from bench.limits import LIMITS
+from bench.migration import ABOUT, WAYS
 from bench.rounds import Run, Trial
 from bench.sets import SETS, find
 from bench.targets import findings, peak
@@ -71,6 +72,10 @@ def _sections(run: Run) -> Iterable[str]:
     yield _growth(run)
     if other := _other_sets(run):
         yield other
+    if any(t.step.task == "migrate" for t in run.trials):
+        yield "## Migration"
+        yield ABOUT
+        yield _migrations(run)
     yield "## How it is measured"
     yield METHOD.format(sets="\n".join(f"- `{s.name}`: {s.about}" for s in SETS.values()), versions=_versions(run))
 
@@ -160,6 +165,28 @@ def _growth(run: Run) -> str:
     )
     size = peak(run)
     return table + ("" if size is None else f"\n\nThe largest the server ever was in this run: {size / MIB:,.0f} MiB.")
+
+
+def _migrations(run: Run) -> str:
+    rows = []
+    for name in dict.fromkeys(t.step.layers for t in run.trials if t.step.task == "migrate"):
+        own = run.seconds("loom", "migrate", name)
+        for way in WAYS:
+            tried, trials = run.tried(way.name, "migrate", name), run.of(way.name, "migrate", name)
+            if not trials:
+                if tried:
+                    rows.append([f"`{name}`", way.title, "–", "–", "–", "–", tried[-1].result.error])
+                continue
+            seconds = median(t.result.seconds for t in trials)
+            waits = [t.result.longest_wait_seconds or 0 for t in trials]
+            rows.append(
+                [
+                    f"`{name}`", way.title, _seconds(trials), f"{trials[0].result.rows / seconds / 1e6:.2f} M rows/s",
+                    "" if own is None or way.name == "loom" else _ratio(seconds / own),
+                    f"{max(waits) * 1000:,.0f} ms", _answers(trials),
+                ]
+            )  # fmt: skip
+    return _table(["layer", "how", "time", "rate", "ratio", "a writer's longest wait", "right"], rows)
 
 
 def _verified(run: Run, name: str) -> str:

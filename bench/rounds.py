@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import Any
 
-from bench import limits, machine, trial, ways
+from bench import limits, machine, migration, trial, ways
 from bench.narrate import tell
 from bench.sets import find
 from bench.suite import Suite, Watched
@@ -35,8 +35,11 @@ class Step:
     @property
     def title(self) -> str:
         """For people."""
-        about = limits.BY_NAME[self.name].title if self.task == "limit" else ways.BY_NAME[self.name].title
-        return about if self.task == "limit" else f"{about} → {self.task}"
+        if self.task == "limit":
+            return limits.BY_NAME[self.name].title
+        if self.task == "migrate":
+            return migration.BY_NAME[self.name].title
+        return f"{ways.BY_NAME[self.name].title} → {self.task}"
 
 
 @dataclass(frozen=True)
@@ -85,6 +88,11 @@ def _tiles(*sets: str) -> list[Step]:
     ]
 
 
+def _migrations(layers: str, rounds: int) -> list[Step]:
+    """One layer moved to other storage under a writer, each way in every round."""
+    return [Step(way.name, "migrate", layers, rounds) for way in migration.WAYS]
+
+
 def _loom(task: Task, *sets: str, rounds: int) -> list[Step]:
     """Rasterloom alone, as work grows."""
     return [Step("loom", task, name, rounds) for name in sets]
@@ -100,6 +108,7 @@ SHORT = Form(
         *_loom("first", "1m#0", "1m", "40", rounds=99),
         *_loom("stream", "1m", "1m#0", "1m#1", "1m#2", "1m#3", "40", rounds=3),
         *_loom("verify", "40", rounds=1),
+        *_migrations("1m#0", rounds=2),
     ),
     rounds=5,
     seconds=120,
@@ -119,6 +128,7 @@ FULL = Form(
         Step("duckdb_postgres", "arrow", "40", 3),
         Step("adbc_numpy", "arrow", "40", 3),
         Step("loom", "arrow", "40", 3),
+        *_migrations("9m#0", rounds=3),
     ),
     rounds=7,
     seconds=25 * 60,
@@ -159,7 +169,7 @@ class Run:
         Those that ended, with a right answer where there is one. The old
         pipeline counts although it is wrong: it is what people have.
         """
-        forgiven = task != "limit" and ways.BY_NAME[name].old
+        forgiven = task not in ("limit", "migrate") and ways.BY_NAME[name].old
         return [
             t
             for t in self.tried(name, task, layers)
@@ -251,6 +261,8 @@ def _rounds(
 
 
 def _can(step: Step, run: Run) -> bool:
+    if step.task == "migrate":
+        return True
     known = limits.BY_NAME[step.name] if step.task == "limit" else ways.BY_NAME[step.name]
     if known.command and shutil.which(known.command) is None:
         run.left_out[known.title] = f"{known.command} is not installed"
@@ -275,7 +287,11 @@ def _outcome(done: Trial) -> str:
     if done.step.task == "verify":
         return f"every cell: {result.answer}"
     text = f"{result.seconds:7.2f} s"
-    if done.step.task != "limit":
+    if done.step.task == "migrate":
+        text += f"  {result.rows / result.seconds / 1e6:5.2f} M rows/s"
+        if result.longest_wait_seconds is not None:
+            text += f", a writer waited {result.longest_wait_seconds * 1000:.0f} ms"
+    elif done.step.task != "limit":
         text += f"  {result.peak_bytes / 2**20:5.0f} MiB"
     else:
         text += f"  {find(done.step.layers).values / result.seconds / 1e6:5.1f} M cells/s"

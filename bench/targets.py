@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from statistics import median
 
+from bench.migration import WAIT_MS
 from bench.rounds import Run
 from bench.sets import find
 from bench.trial import Task
@@ -61,7 +62,38 @@ def findings(run: Run) -> list[Finding]:
         _first_batch(run),
         _linear_in_cells(run),
         _linear_in_layers(run, main),
+        *_migration(run, f"{main}#0"),
     ]
+
+
+def _migration(run: Run, layers: str) -> list[Finding]:
+    what = f"{layers} moved to stored coordinates under a writer, indexed and verified"
+    trials = run.of("loom", "migrate", layers)
+    if not trials:
+        targets = ("≥ 1.0 M rows/s", "≥ 2.7 × ALTER + UPDATE", f"< {WAIT_MS} ms for the writer")
+        return [Finding(what, target, "", None) for target in targets]
+    own = median(t.result.seconds for t in trials)
+    rate = trials[0].result.rows / own / 1e6
+    found = [
+        Finding(what, "≥ 1.0 M rows/s", f"{rate:.2f} M rows/s ({own:.2f} s)", rate >= 1, f"by {(1 - rate) * 100:.0f} %")
+    ]
+    old = run.seconds("old_script", "migrate", layers)
+    ratio = None if old is None else old / own
+    found.append(
+        Finding(what, "≥ 2.7 × ALTER + UPDATE", "", None)
+        if ratio is None
+        else Finding(
+            what, "≥ 2.7 × ALTER + UPDATE", f"{ratio:.2f} × ({old:.2f} s / {own:.2f} s)", ratio >= 2.7,
+            f"by {(1 - ratio / 2.7) * 100:.0f} %",
+        )
+    )  # fmt: skip
+    waits = [t.result.longest_wait_seconds for t in trials if t.result.longest_wait_seconds is not None]
+    longest = max(waits) * 1000
+    found.append(
+        Finding(what, f"< {WAIT_MS} ms for the writer", f"{longest:.0f} ms, the longest of {len(waits)} runs",
+                longest < WAIT_MS, f"by {longest - WAIT_MS:.0f} ms")
+    )  # fmt: skip
+    return found
 
 
 def _faster(run: Run, what: str, factor: float, task: Task, peers: Iterable[str]) -> Finding:

@@ -23,7 +23,7 @@ from typing import Any, Literal
 
 from bench.sets import find
 
-Task = Literal["arrow", "parquet", "stream", "first", "verify", "limit"]
+Task = Literal["arrow", "parquet", "stream", "first", "verify", "limit", "migrate"]
 VARIABLE = "BENCH_TRIAL"
 # They choose kernels for another machine than this one and slow numpy down.
 UNWANTED = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")
@@ -55,6 +55,7 @@ class Result:
     cpu_seconds: float = 0.0
     rows: int = 0
     bytes: int = 0
+    longest_wait_seconds: float | None = None  # of somebody who writes meanwhile
     right: bool | None = None
     answer: str = ""
     error: str = ""
@@ -117,6 +118,10 @@ def _main() -> None:
         from bench import limits
 
         result = limits.measure(name, layers, told["database_url"], Path(told["work"]))
+    elif task == "migrate":
+        from bench import migration
+
+        result = migration.measure(name, layers, told["database_url"], told["loom_url"])
     else:
         from bench import ways
 

@@ -86,6 +86,21 @@ def test_memory_growth():
     assert found.verdict == "**missed** by 5 points"
 
 
+def test_a_migration_is_judged_by_speed_ratio_and_wait():
+    run = a_run(
+        *(done("loom", "migrate", t, "1m#0", rows=1_000_000, longest_wait_seconds=0.1 * t) for t in (0.8, 2.6, 0.5)),
+        done("old_script", "migrate", 2.0, "1m#0", rows=1_000_000, longest_wait_seconds=1.9),
+    )
+    speed, ratio, wait = (f for f in targets.findings(run) if "stored coordinates" in f.what)
+    assert speed.met
+    assert speed.measured.startswith("1.25 M rows/s")
+    assert ratio.verdict == "**missed** by 7 %"
+    assert wait.verdict == "**missed** by 10 ms"  # the longest counts, not the median
+    wrong = a_run(done("loom", "migrate", 0.1, "1m#0", rows=1, right=False, answer="no: 1 wrong coordinates"))
+    assert [f.met for f in targets.findings(wrong) if "stored coordinates" in f.what] == [None] * 3
+    assert len(wrong.failures()) == 1
+
+
 def test_report_of_results_read_back(tmp_path: Path):
     run = a_run(
         done("pandas_join", "parquet", 50.0, right=False, answer="no: 7 values lost (every zero)"),
@@ -95,6 +110,8 @@ def test_report_of_results_read_back(tmp_path: Path):
         done("loom", "stream", 1.0, server=90 * MIB, first_seconds=0.1),
         done("loom", "first", 0.1, server=90 * MIB),
         done("packed_two", "limit", 0.5, rows=4_000_000),
+        done("loom", "migrate", 1.0, "1m#0", server=90 * MIB, rows=1_000_000, longest_wait_seconds=0.02),
+        done("old_script", "migrate", 3.0, "1m#0", rows=1_000_000, longest_wait_seconds=2.9),
     )
     again = Run.from_json(json.loads(json.dumps(run.to_json())))
     text = report.write(again, tmp_path).read_text()
@@ -102,5 +119,6 @@ def test_report_of_results_read_back(tmp_path: Path):
     assert "not finished in 60 s" in text
     assert "no: 7 values lost (every zero)" in text
     assert "8.0 M cells/s" in text
+    assert "ALTER TABLE and one UPDATE | 3.00 s (1) | 0.33 M rows/s | 3.00 | 2,900 ms | yes |" in text
     assert "## Failures" not in text
     assert (tmp_path / "benchmarks.png").read_bytes().startswith(b"\x89PNG")

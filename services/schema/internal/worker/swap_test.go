@@ -141,7 +141,8 @@ func BenchmarkMigrate(b *testing.B) {
 			b.StartTimer()
 			began := time.Now()
 			s.do("ALTER TABLE public.passthrough_birds ADD x_coord double precision, ADD y_coord double precision")
-			s.do("UPDATE public.passthrough_birds SET x_coord = 499980.1 + (col_idx + 0.5) * 30.1, y_coord = 5600040.7 - (row_idx + 0.5) * 29.9")
+			s.do("UPDATE public.passthrough_birds SET x_coord = $1::float8 + (col_idx + 0.5::float8) * $2::float8, y_coord = $3::float8 - (row_idx + 0.5::float8) * $4::float8",
+				499980.1, 30.1, 5600040.7, 29.9)
 			b.ReportMetric(float64(n)/time.Since(began).Seconds(), "rows/s")
 		}
 	})
