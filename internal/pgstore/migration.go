@@ -63,6 +63,7 @@ const lockTries = 20
 // arrow is one transaction of a migration. Its steps are named for failpoints.
 type arrow struct {
 	pgx.Tx
+	pool *pgxpool.Pool
 	name string
 	row  migrationRow
 	// holding: exec keeps statements in held until flush, while somebody waits
@@ -211,7 +212,7 @@ func (m *Migrations) once(ctx context.Context, name string, id migrate.ID, may a
 		return err
 	}
 	failpoint.Hit(name + "/locked")
-	a := &arrow{Tx: tx, name: name, row: row}
+	a := &arrow{Tx: tx, pool: m.pool, name: name, row: row}
 	if err := do(ctx, a); err != nil {
 		return err
 	}

@@ -204,6 +204,15 @@ func (m *Migrations) CopyChunk(ctx context.Context, l migrate.Lease, lane int) (
 	return rows, done, err
 }
 
+// The notes are few and the rows many: hash the former, whatever the statistics of
+// a table made a minute ago say. Both sides would otherwise be sorted, or probed a
+// row at a time.
+// The rows and the checkpoint are lost together, or not: nothing is told to
+// anybody, so there is no wait for the disk.
+const copySettings = `SELECT set_config('lock_timeout', $1, true), set_config('idle_in_transaction_session_timeout', '10s', true),
+	set_config('statement_timeout', '0', true), set_config('enable_nestloop', 'off', true), set_config('enable_mergejoin', 'off', true),
+	set_config('jit', 'off', true), set_config('synchronous_commit', 'off', true)`
+
 func (m *Migrations) copyOnce(ctx context.Context, l migrate.Lease, lane int) (rows int64, done, rewritten bool, err error) {
 	failpoint.Hit("copy/before-begin")
 	tx, err := m.pool.Begin(ctx)
@@ -211,14 +220,7 @@ func (m *Migrations) copyOnce(ctx context.Context, l migrate.Lease, lane int) (r
 		return 0, false, false, err
 	}
 	defer func() { _ = tx.Rollback(context.WithoutCancel(ctx)) }()
-	// The notes are few and the rows many: hash the former, whatever the
-	// statistics of a table made a minute ago say. Both sides would otherwise be
-	// sorted, or probed a row at a time.
-	// The rows and the checkpoint are lost together, or not: nothing is told to
-	// anybody, so there is no wait for the disk.
-	if _, err := tx.Exec(ctx, `SELECT set_config('lock_timeout', $1, true), set_config('idle_in_transaction_session_timeout', '10s', true),
-		set_config('statement_timeout', '0', true), set_config('enable_nestloop', 'off', true), set_config('enable_mergejoin', 'off', true),
-		set_config('jit', 'off', true), set_config('synchronous_commit', 'off', true)`, lockWait); err != nil {
+	if _, err := tx.Exec(ctx, copySettings, lockWait); err != nil {
 		return 0, false, false, err
 	}
 	var next, stop int64
@@ -235,7 +237,7 @@ func (m *Migrations) copyOnce(ctx context.Context, l migrate.Lease, lane int) (r
 		return 0, false, false, err
 	}
 	failpoint.Hit("copy/locked")
-	a := &arrow{Tx: tx, name: "copy", row: row}
+	a := &arrow{Tx: tx, pool: m.pool, name: "copy", row: row}
 	// The table before the shadow: writers lock them in this order.
 	if err := a.exec(ctx, "lock-table", "LOCK TABLE "+a.named()+" IN ACCESS SHARE MODE"); err != nil {
 		return 0, false, false, err
@@ -276,9 +278,19 @@ func (shadowTable) chunk(r migrationRow) int64 { return chunkOf(r, chunkBlocks) 
 
 func (shadowTable) copy(ctx context.Context, a *arrow, old pixelTable, from, upto int64) (int64, error) {
 	columns := quotedList(old.columns, "")
-	tag, err := a.Tx.Exec(ctx, fmt.Sprintf(`INSERT INTO %s (%s) SELECT %s FROM %s s WHERE s.ctid >= $1 AND s.ctid < $2
-		AND NOT EXISTS (SELECT FROM %s n WHERE n.row_idx = s.row_idx AND n.col_idx = s.col_idx)`,
-		ours(shadowOf(a.row.ID)), columns, columns, old.quoted(), ours(notesOf(a.row.ID))), page(from), page(upto))
+	into := ours(shadowOf(a.row.ID)) + " (" + columns + ")"
+	rows := func(from, upto string) string {
+		return fmt.Sprintf(`SELECT %s FROM %s s WHERE s.ctid >= %s AND s.ctid < %s
+			AND NOT EXISTS (SELECT FROM %s n WHERE n.row_idx = s.row_idx AND n.col_idx = s.col_idx)`,
+			columns, old.quoted(), from, upto, ours(notesOf(a.row.ID)))
+	}
+	if pipable(old) {
+		if conn := a.spare(ctx); conn != nil {
+			defer conn.Release()
+			return a.pipe(ctx, conn, rows(fmt.Sprintf("'(%d,0)'::tid", from), fmt.Sprintf("'(%d,0)'::tid", upto)), into)
+		}
+	}
+	tag, err := a.Tx.Exec(ctx, "INSERT INTO "+into+" "+rows("$1", "$2"), page(from), page(upto))
 	return tag.RowsAffected(), err
 }
 
@@ -529,6 +541,9 @@ func (m *Migrations) contending(ctx context.Context, id migrate.ID, do func() er
 			return fault.New(fault.Unavailable, fault.TableBusy,
 				"the table of migration %s was in use at each of %d tries to lock it for at most %v; nothing was changed",
 				id, lockTries, migrate.LockWait).With("migration", id).With("tries", lockTries).Because(err)
+		}
+		if err := m.letGo(ctx, id); err != nil {
+			return faultOf(err)
 		}
 		select {
 		case <-ctx.Done():

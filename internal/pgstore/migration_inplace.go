@@ -171,7 +171,7 @@ func (inPlace) compare(ctx context.Context, m *Migrations, r migrationRow) (v mi
 		}
 		n := len(gridValues(r)) + 1
 		if err := tx.QueryRow(ctx, fmt.Sprintf(`SELECT count(*), coalesce(sum(%s), 0)::text, count(*) FILTER (WHERE %s),
-				count(*) FILTER (WHERE row_idx NOT BETWEEN 0 AND $%d OR col_idx NOT BETWEEN 0 AND $%d) FROM %s`, rowHash(t, 1), wrong, n+1, n+2, t.quoted()),
+				count(*) FILTER (WHERE row_idx NOT BETWEEN 0 AND $%d OR col_idx NOT BETWEEN 0 AND $%d) FROM %s`, rowHash(t), wrong, n+1, n+2, t.quoted()),
 			append(append([]any{int64(0)}, gridValues(r)...), r.Grid.Rows-1, r.Grid.Cols-1)...).
 			Scan(&v.NewRows, &v.NewHash, &v.WrongCoordinates, &v.OffGrid); err != nil {
 			return err

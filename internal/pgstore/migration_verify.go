@@ -90,7 +90,7 @@ func (shadowTable) compare(ctx context.Context, m *Migrations, r migrationRow) (
 			return err
 		}
 		seed := rand.Int64()
-		hash := rowHash(old, 1)
+		hash := rowHash(old)
 		if err := tx.QueryRow(ctx, fmt.Sprintf(`SELECT count(*), coalesce(sum(%s), 0)::text,
 				count(*) FILTER (WHERE row_idx NOT BETWEEN 0 AND $2 OR col_idx NOT BETWEEN 0 AND $3) FROM %s`, hash, old.quoted()),
 			seed, r.Grid.Rows-1, r.Grid.Cols-1).Scan(&v.OldRows, &v.OldHash, &v.OffGrid); err != nil {
@@ -140,7 +140,7 @@ func bitsOf(t pixelTable) string {
 	return strings.Join(list, ", ")
 }
 
-// rowHash is a hash of all bits of a row, seeded by a parameter: that of its two
+// rowHash is a hash of all bits of a row, seeded by the parameter $1: that of its two
 // indices seeds those of its other columns, so that a value that moved to another
 // cell, or column, is seen. Made of scalars, it costs half of what a hash of the
 // record costs.
@@ -148,8 +148,8 @@ func bitsOf(t pixelTable) string {
 // PostgreSQL's hashes take what compares equal for the same: a zero and a NaN go by
 // their bytes. That of a bigint folds its halves onto each other, so it goes by its
 // bytes too, and so does what is of any other type.
-func rowHash(t pixelTable, seed int) string {
-	key, list := fmt.Sprintf("$%d::bigint", seed), []string(nil)
+func rowHash(t pixelTable) string {
+	key, list := "$1::bigint", []string(nil)
 	for _, name := range []string{"col_idx", "row_idx"} {
 		key = hashOf(name, t.types[slices.Index(t.columns, name)], key)
 	}
@@ -166,7 +166,7 @@ func rowHash(t pixelTable, seed int) string {
 func hashOf(column, kind, seed string) string {
 	name := quoted(column)
 	bytes := func(value string) string { return fmt.Sprintf("hash_record_extended(ROW(%s), %s)", value, seed) }
-	scalar := ""
+	var scalar string
 	switch kind {
 	case "smallint":
 		scalar = fmt.Sprintf("hashint2extended(%s, %s)", name, seed)

@@ -6,6 +6,7 @@ package worker
 
 import (
 	"context"
+	"runtime"
 	"sync"
 	"time"
 
@@ -62,6 +63,7 @@ func backfill(ctx context.Context, t Target, l migrate.Lease, rowsPerSecond int6
 			return t.Index(ctx, l)
 		}
 		group, ctx := errgroup.WithContext(ctx)
+		group.SetLimit(lanesAtOnce())
 		for _, lane := range lanes {
 			group.Go(func() error {
 				for {
@@ -80,6 +82,10 @@ func backfill(ctx context.Context, t Target, l migrate.Lease, rowsPerSecond int6
 		}
 	}
 }
+
+// lanesAtOnce is how many lanes are copied at the same time: one keeps two processes
+// of the server busy, and us.
+func lanesAtOnce() int { return max(1, runtime.GOMAXPROCS(0)/2) }
 
 // catchUp applies what was noted until so little is left that writers can be held
 // up for it.

@@ -224,6 +224,7 @@ type crowd struct {
 	commits  atomic.Int64
 	failures atomic.Int64
 	longest  atomic.Int64 // ns
+	ended    atomic.Int64 // when that was, in Unix ns
 	mu       sync.Mutex
 	errors   []error
 	expected map[[2]int]string // cell → bits, "gone" when deleted
@@ -237,6 +238,21 @@ func (s *stage) crowd(n int) *crowd {
 	}
 	s.t.Cleanup(func() { stop(); c.working.Wait() })
 	return c
+}
+
+// waited notes how long a transaction took.
+func (c *crowd) waited(began time.Time) {
+	took := int64(time.Since(began))
+	for {
+		longest := c.longest.Load()
+		if took <= longest {
+			return
+		}
+		if c.longest.CompareAndSwap(longest, took) {
+			c.ended.Store(time.Now().UnixNano())
+			return
+		}
+	}
 }
 
 // write makes transactions of one to three statements: inserts, updates of values
@@ -298,7 +314,7 @@ func (c *crowd) write(ctx context.Context, w, of int) {
 			}
 			return nil
 		})
-		c.longest.Store(max(c.longest.Load(), int64(time.Since(began))))
+		c.waited(began)
 		switch {
 		case err == nil:
 			c.commits.Add(1)
@@ -354,8 +370,8 @@ func (c *crowd) end() {
 	for _, err := range c.errors[:min(5, len(c.errors))] {
 		c.s.t.Errorf("a writer failed: %v", err)
 	}
-	c.s.t.Logf("writers: %d transactions, %d failed, %d of %d cells lost, longest wait %v",
-		c.commits.Load(), c.failures.Load(), lost, len(c.expected), time.Duration(c.longest.Load()).Round(time.Millisecond))
+	c.s.t.Logf("writers: %d transactions, %d failed, %d of %d cells lost, longest wait %v, until %s",
+		c.commits.Load(), c.failures.Load(), lost, len(c.expected), time.Duration(c.longest.Load()).Round(time.Millisecond), time.Unix(0, c.ended.Load()).UTC().Format("15:04:05.000"))
 	if c.commits.Load() == 0 {
 		c.s.t.Error("the writers wrote nothing")
 	}
