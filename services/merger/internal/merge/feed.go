@@ -29,7 +29,7 @@ func newFeed[S layer.Value](p *Plan, i int, source Source) *feed[S] {
 	t := &p.Threads[i]
 	k := t.Resampling.Kernel
 	read := k.SourceWindow(p.Window.RowStart, p.Window.RowStop)
-	cells := int(k.MaxSourceRows(p.bandRows()) * k.SourceCols())
+	cells := int(p.sourceRows(t, p.bandRows()) * k.SourceCols())
 	return &feed[S]{
 		carrier: carrier[S, S]{
 			thread: &Thread{
@@ -72,14 +72,20 @@ func (f *feed[S]) firstHeld(row int64) (int64, bool) {
 	return f.held.Start + int64(at/f.width), at < n
 }
 
-// roll gives the cells that a band of the lattice needs; an empty window where it
+// band gives the cells that a band of the lattice needs; an empty window where it
 // needs none.
-func (f *feed[S]) roll(ctx context.Context, rows Rows) (resample.Window[S], error) {
+func (f *feed[S]) band(ctx context.Context, rows Rows) (resample.Window[S], error) {
 	f.row = rows.Stop
 	need := f.kernel.SourceWindow(rows.Start, rows.Stop)
 	if need.Empty() {
 		return resample.Window[S]{}, nil
 	}
+	return f.roll(ctx, need)
+}
+
+// roll gives the cells of a window that begins, and ends, no further north than
+// the one before.
+func (f *feed[S]) roll(ctx context.Context, need grid.Window) (resample.Window[S], error) {
 	read := f.held.Stop
 	fresh := max(need.RowStart, read)
 	cells, stay := int(need.Cells()), int(fresh-need.RowStart)*f.width

@@ -40,7 +40,7 @@ type kernelOf[S, K layer.Value] struct {
 }
 
 func (k kernelOf[S, K]) makeBand(ctx context.Context, rows Rows, dst resample.Window[K]) error {
-	src, err := k.roll(ctx, rows)
+	src, err := k.band(ctx, rows)
 	if err != nil {
 		return err
 	}
@@ -53,6 +53,57 @@ func (k kernelOf[S, K]) makeBand(ctx context.Context, rows Rows, dst resample.Wi
 
 // check looks at what was read; that of no cell becomes a value by itself.
 func (k kernelOf[S, K]) check(bool) error { return k.feed.check(false) }
+
+// streamOf is the maker for cells stored as S where the layer has so many rows to
+// one of the lattice that they are taken a few at a time.
+type streamOf[S, K layer.Value] struct {
+	*feed[S]
+	stream *resample.Stream[S, K]
+	rows   int64 // of the layer at a time
+}
+
+func (s streamOf[S, K]) next() (int64, bool) {
+	row, ok := s.feed.next()
+	if begun, some := s.stream.Begun(s.row); some && (!ok || begun < row) {
+		return begun, true
+	}
+	return row, ok
+}
+
+func (s streamOf[S, K]) makeBand(ctx context.Context, rows Rows, dst resample.Window[K]) error {
+	s.row = rows.Stop
+	clear(dst.Valid)
+	for row := rows.Start; row < rows.Stop; row++ {
+		for need := s.stream.Need(row, s.rows); !need.Empty(); need = s.stream.Need(row, s.rows) {
+			src, err := s.roll(ctx, need)
+			if err != nil {
+				return err
+			}
+			if err := s.stream.Take(src); err != nil {
+				if f := fault.From(err); f != nil {
+					return f.With("layer", s.thread.Layer.Name)
+				}
+				return err
+			}
+		}
+		s.stream.Row(dst, row)
+	}
+	return nil
+}
+
+func (s streamOf[S, K]) check(bool) error { return s.feed.check(false) }
+
+// newMaker is the maker for cells of a thread.
+func newMaker[S, K layer.Value](p *Plan, i int, source Source) (maker[K], error) {
+	t := &p.Threads[i]
+	k, f := t.Resampling.Kernel, newFeed[S](p, i, source)
+	if rows := p.partRows(t); rows > 0 {
+		s, err := resample.NewStream[S, K](k, p.ballotBytes(t))
+		return streamOf[S, K]{f, s, rows}, err
+	}
+	r, err := resample.NewResampler[S, K](k)
+	return kernelOf[S, K]{f, r}, err
+}
 
 // newResampling picks the shuttle for the types of a resampled thread.
 func newResampling(p *Plan, i int, source Source) (shuttle, error) {
@@ -83,17 +134,16 @@ func newResampling(p *Plan, i int, source Source) (shuttle, error) {
 func newResamplingOf[S layer.Value](p *Plan, i int, source Source) (shuttle, error) {
 	t := &p.Threads[i]
 	if t.Resampling.Method.Computes() {
-		r, err := resample.NewResampler[S, float64](t.Resampling.Kernel)
+		m, err := newMaker[S, float64](p, i, source)
 		if err != nil {
 			return nil, err
 		}
-		return newResampled[float64, float64](p, i, kernelOf[S, float64]{newFeed[S](p, i, source), r}), nil
+		return newResampled[float64, float64](p, i, m), nil
 	}
-	r, err := resample.NewResampler[S, S](t.Resampling.Kernel)
+	m, err := newMaker[S, S](p, i, source)
 	if err != nil {
 		return nil, err
 	}
-	m := kernelOf[S, S]{newFeed[S](p, i, source), r}
 	switch t.Type {
 	case layer.Uint8:
 		return newResampled[S, uint8](p, i, m), nil

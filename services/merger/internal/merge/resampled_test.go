@@ -283,30 +283,82 @@ func TestResampledNamesTheCell(t *testing.T) {
 	}
 }
 
-// A coarse lattice over a fine layer cuts its bands by what it reads, and says
-// what it takes.
+// coarsePlan is one layer with 43,200 columns round the globe, and as many rows
+// as asked for to one of a lattice of 1/4 degree.
+func coarsePlan(method resample.Method, ratio int) *Plan {
+	ref := grid.Grid{CRS: "EPSG:4326", Rows: 720, Cols: 1440, OriginX: -180, OriginY: 90, StepX: 0.25, StepY: 0.25}
+	src := grid.Grid{
+		CRS: ref.CRS, Rows: ref.Rows * ratio, Cols: 43200, OriginX: -180, OriginY: 90, StepX: 1. / 120, StepY: ref.StepY / float64(ratio),
+	}
+	return &Plan{Lattice: ref, Window: ref.Window(), Reference: -1, Threads: []Thread{{
+		Layer:    layer.Layer{Name: "land", Grid: src, StoredType: layer.Float32},
+		Relation: grid.Relation{Verdict: grid.VerdictResample, TurnCols: 1440}, Column: "land",
+		Resampling: &Resampling{Method: method},
+	}}}
+}
+
+// What a stream holds of a layer does not grow with the ratio of the steps.
 func TestResampledMemoryIsBounded(t *testing.T) {
 	const mib = 1 << 20
-	src := grid.Grid{CRS: "EPSG:4326", Rows: 21600, Cols: 43200, OriginX: -180, OriginY: 90, StepX: 1. / 120, StepY: 1. / 120}
-	ref := grid.Grid{CRS: src.CRS, Rows: 720, Cols: 1440, OriginX: -180, OriginY: 90, StepX: 0.25, StepY: 0.25}
-	p := &Plan{Lattice: ref, Window: ref.Window(), Reference: -1, Threads: []Thread{{
-		Layer:    layer.Layer{Name: "land", Grid: src, StoredType: layer.Float64},
-		Relation: grid.Relation{Verdict: grid.VerdictResample, TurnCols: 1440}, Column: "land",
-		Resampling: &Resampling{Method: resample.Average},
-	}}}
-	if err := p.Complete(); err != nil {
-		t.Fatal(err)
+	for method := resample.Nearest; method <= resample.Sum; method++ {
+		var peaks []int64
+		var votes int64
+		for _, ratio := range []int{30, 500, 5000} {
+			p := coarsePlan(method, ratio)
+			if err := p.Complete(); err != nil {
+				t.Fatal(err)
+			}
+			thread := &p.Threads[0]
+			held := float64(p.sourceRows(thread, p.bandRows())*thread.Resampling.Kernel.SourceCols()) * cellBytes(thread)
+			if held > 9*mib {
+				t.Errorf("%s, 1:%d: bands of %d rows hold %.0f MiB of the layer at once", method, ratio, p.bandRows(), held/mib)
+			}
+			peaks, votes = append(peaks, p.PeakMemory()), p.ballotBytes(thread)
+		}
+		if peaks[2] > peaks[1]*11/10 || peaks[1] > peaks[0]*11/10+24*mib+votes || peaks[2] > 160*mib {
+			t.Errorf("%s: the plans say %d, %d and %d MiB for ratios of 30, 500 and 5000", method, peaks[0]/mib, peaks[1]/mib, peaks[2]/mib)
+		}
 	}
-	k := p.Threads[0].Resampling.Kernel
-	if rows, source := p.bandRows(), k.MaxSourceRows(p.bandRows())*k.SourceCols()*8; rows != 1 || source > 16*mib {
-		t.Errorf("bands of %d rows read %d MiB of source at once", rows, source/mib)
-	}
-	if peak := p.PeakMemory(); peak < 11*mib || peak > 120*mib {
-		t.Errorf("the plan says %d MiB", peak/mib)
-	}
+	p := coarsePlan(resample.Average, 30)
 	p.Limits.MemoryBytes = 4 * mib
 	if err := p.Complete(); fault.From(err) == nil || fault.From(err).Reason != fault.LimitExceeded {
 		t.Errorf("a limit of 4 MiB: %v", err)
+	}
+}
+
+// Five hundred rows to one of the lattice: what a stream makes a few rows at a
+// time is what the kernel makes of all of them, whatever the bands.
+func TestWeaveResamplesManyRowsToOne(t *testing.T) {
+	rng := seedOf(t)
+	ref := grid.Grid{CRS: "EPSG:32633", Rows: 3, Cols: 4, OriginX: 0, OriginY: 1500, StepX: 500, StepY: 500}
+	src := grid.Grid{CRS: ref.CRS, Rows: 1300, Cols: 70, OriginX: -31, OriginY: 1417, StepX: 25, StepY: 1}
+	cells := randomCells(rng, src)
+	for len(cells) < 1000 {
+		cells = randomCells(rng, src)
+	}
+	for method := resample.Nearest; method <= resample.Sum; method++ {
+		for _, share := range []float64{0, 0.2} {
+			g := generated{cells: [][]cell{cells}, plan: &Plan{
+				Lattice: ref, Window: ref.Window(), Reference: -1, BatchRows: 5, Coordinates: Coordinates{RowCol: true}, Threads: []Thread{{
+					Layer:    layer.Layer{Name: "fine", Grid: src, HasGrid: true, StoredType: layer.Float32},
+					Relation: grid.Relation{Verdict: grid.VerdictResample}, Column: "fine", Type: layer.Float32,
+					Resampling: &Resampling{Method: method, MinShare: share},
+				}},
+			}}
+			if err := g.plan.Complete(); err != nil {
+				t.Fatal(err)
+			}
+			rows := Rows{0, 3}
+			want := naive(g.plan, rows, g.cells)
+			for _, bandBytes := range []int64{1, 30_000, 1 << 20} {
+				g.plan.Limits.BandBytes = bandBytes
+				// All of it at once fits the largest band only.
+				if streams := g.plan.partRows(&g.plan.Threads[0]) > 0; streams != (bandBytes < 1<<20 && (method != resample.Nearest || share > 0)) {
+					t.Errorf("%s, share %v, bands of %d bytes: streamed is %v", method, share, bandBytes, streams)
+				}
+				requireSame(t, g.weave(t, rows, randomSizes(rng.Uint64())), want)
+			}
+		}
 	}
 }
 

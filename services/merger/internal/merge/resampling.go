@@ -84,6 +84,46 @@ func (t Thread) cellsToRead(rows Rows) grid.Window {
 	return w
 }
 
+// partRows is how many rows of the layer a resampled thread takes at a time; 0
+// where it takes all that a band needs, as it does unless one row of the lattice
+// already needs more than its share of a band's size.
+func (p *Plan) partRows(t *Thread) int64 {
+	k := t.Resampling.Kernel
+	sharing := 0
+	for i := range p.Threads {
+		if p.Threads[i].Resampling != nil {
+			sharing++
+		}
+	}
+	row := float64(max(1, k.SourceCols())) * cellBytes(t)
+	rows := max(resample.PartRows, int64(float64(p.Limits.BandBytes)/float64(max(1, sharing))/row))
+	if !k.Streams() || k.MaxSourceRows(1) <= rows {
+		return 0
+	}
+	return rows
+}
+
+// cellBytes is the size of a cell of the layer in a window, with its bit.
+func cellBytes(t *Thread) float64 { return float64(t.Layer.StoredType.Width()) + 1./8 }
+
+// ballotBytes bounds the different values that mode counts under the cells of
+// some rows of the lattice, where the layer comes a few rows at a time.
+func (p *Plan) ballotBytes(t *Thread) int64 {
+	if t.Resampling.Method != resample.Mode {
+		return 0
+	}
+	return min(64<<20, p.Limits.MemoryBytes/4)
+}
+
+// sourceRows are the rows of the layer that are held at once for bands of so many
+// rows of the lattice.
+func (p *Plan) sourceRows(t *Thread, rows int64) int64 {
+	if part := p.partRows(t); part > 0 {
+		return part
+	}
+	return t.Resampling.Kernel.MaxSourceRows(rows)
+}
+
 // sourceBytes is the memory of the dense window of source cells that bands of so
 // many rows of a resampled thread are made from, with the values of a band
 // where they have another type than the column; 0 for other threads.
@@ -91,8 +131,7 @@ func (p *Plan) sourceBytes(t *Thread, rows int64) float64 {
 	if t.Resampling == nil {
 		return 0
 	}
-	k := t.Resampling.Kernel
-	size := float64(k.MaxSourceRows(rows)) * float64(k.SourceCols()) * (float64(t.Layer.StoredType.Width()) + 1./8)
+	size := float64(p.sourceRows(t, rows)) * float64(t.Resampling.Kernel.SourceCols()) * cellBytes(t)
 	if made := t.Resampling.Method.OutputType(t.Layer.StoredType); made != t.Type {
 		size += float64(rows*p.Window.Cols()) * float64(made.Width())
 	}
@@ -104,7 +143,11 @@ func (p *Plan) sourceBytes(t *Thread, rows int64) float64 {
 func (p *Plan) resamplingBytes() (size float64) {
 	for i := range p.Threads {
 		if t := &p.Threads[i]; t.Resampling != nil {
-			size += p.sourceBytes(t, p.bandRows()) + float64(t.Resampling.Kernel.MemoryBytes())
+			k := t.Resampling.Kernel
+			size += p.sourceBytes(t, p.bandRows()) + float64(k.MemoryBytes())
+			if p.partRows(t) > 0 {
+				size += float64(k.StreamBytes(t.Layer.StoredType.Width()) + p.ballotBytes(t))
+			}
 		}
 	}
 	return size

@@ -31,25 +31,39 @@ func (r *Resampler[S, D]) blend(row int64, src Window[S]) bool {
 	}
 	if r.full(rows, src) {
 		r.addRows(rows, src)
-		r.across(0, len(r.out), total)
-		if !r.floats || r.finite() {
+		if r.acrossFull(total) {
 			return true
 		}
-		// An infinity is among the values: no mean has one.
 	}
-	r.acrossValid(src, r.addValid(rows, src))
+	r.acrossValid(r.addValid(rows, src))
 	return true
 }
 
+// acrossFull sums the columns where no cell is missing; total is the sum of the
+// weights of the rows. It reports false where an infinity is among the values: no
+// mean has one.
+func (r *Resampler[S, D]) acrossFull(total float64) bool {
+	r.across(0, len(r.out), total)
+	return !r.floats || r.finite()
+}
+
 // nearRow sets the bits of the columns where the cell that holds the centre is
-// valid, and nearAt to that row; false if there is none in the whole row.
+// valid, and near to the cells of that row; false if there is none in the whole
+// row.
 func (r *Resampler[S, D]) nearRow(row int64, src Window[S]) bool {
 	y, exists := r.k.y.holder(row)
 	if !exists {
 		return false
 	}
-	r.nearAt = src.at(y, src.ColStart)
-	if full(src.Valid, r.nearAt, r.k.width) {
+	at := src.at(y, src.ColStart)
+	r.near = src.Values[at:][:r.k.width]
+	return r.centres(src.Valid, at)
+}
+
+// centres sets the bits of the columns where the cell that holds the centre is
+// valid, by the bits of its row from place at on; false if there is none.
+func (r *Resampler[S, D]) centres(valid []uint64, at int) bool {
+	if full(valid, at, r.k.width) {
 		copy(r.ok, r.k.some)
 		return true
 	}
@@ -58,8 +72,8 @@ func (r *Resampler[S, D]) nearRow(row int64, src Window[S]) bool {
 		var w uint64
 		for j, c := range r.k.near[i*64 : min(len(r.k.near), i*64+64)] {
 			if c >= 0 {
-				at := r.nearAt + int(c)
-				w |= src.Valid[at>>6] >> (at & 63) & 1 << j
+				place := at + int(c)
+				w |= valid[place>>6] >> (place & 63) & 1 << j
 			}
 		}
 		r.ok[i] = w
@@ -85,17 +99,18 @@ func (r *Resampler[S, D]) addRows(rows grid.Window, src Window[S]) {
 	for _, s := range r.k.segments {
 		n := int(s.Cols())
 		start := r.k.lead + int(s.DstStart-r.k.source.ColStart)
-		addRows(r.sums[start:start+n], src.Values[src.at(rows.RowStart, s.DstStart):], int(src.Cols()), r.down)
+		addRows(r.sums[start:start+n], src.Values[src.at(rows.RowStart, s.DstStart):], int(src.Cols()), r.down, true)
 	}
 	r.repeat(r.sums)
 }
 
-// addRows sets sums to the sum of rows, stride apart, by their weights: four at
-// a time, always in the same order. The conversions of products keep machines
-// that could fuse a product and a sum from rounding differently.
-func addRows[S layer.Value](sums []float64, values []S, stride int, weights []float64) {
+// addRows adds the sum of rows, stride apart, by their weights, to sums, or sets
+// sums to it where they are the first: four at a time, always in the same order.
+// Parts of so many rows give what all of them give at once. The conversions of
+// products keep machines that could fuse a product and a sum from rounding
+// differently.
+func addRows[S layer.Value](sums []float64, values []S, stride int, weights []float64, first bool) {
 	n := len(sums)
-	first := true
 	for len(weights) > 0 {
 		w := weights[0]
 		a := values[:n]
@@ -264,7 +279,7 @@ func (r *Resampler[S, D]) addBlock(to, n int, src Window[S], at int, all float64
 	some &^= whole
 	for left := whole; left != 0; {
 		from, stop := firstRun(left)
-		addRows(sums[from:stop], src.Values[at+from:], stride, r.down)
+		addRows(sums[from:stop], src.Values[at+from:], stride, r.down, true)
 		left &^= low(stop-from) << from
 		odd := 0.
 		for i, v := range sums[from:stop] {
@@ -310,11 +325,11 @@ func addWord[S layer.Value](sums, weights []float64, values []S, valid uint64, w
 
 // acrossValid sums the columns over valid cells: stretches without a missing one
 // as across does. all is the weight of a column whose cells all are valid.
-func (r *Resampler[S, D]) acrossValid(src Window[S], all float64) {
+func (r *Resampler[S, D]) acrossValid(all float64) {
 	k, t := r.k, &r.k.taps
 	if k.form == formWideCubic {
 		// Its weights have both signs: a sum of some may be that of all.
-		r.acrossSome(0, len(r.out), src)
+		r.acrossSome(0, len(r.out))
 		return
 	}
 	// Where the columns end that have all their weight, from each column on.
@@ -335,7 +350,7 @@ func (r *Resampler[S, D]) acrossValid(src Window[S], all float64) {
 			r.across(from, to, all)
 			r.dropInfinite(from, to)
 		} else {
-			r.acrossSome(from, to, src)
+			r.acrossSome(from, to)
 		}
 		from = to
 	}
@@ -356,7 +371,7 @@ func (r *Resampler[S, D]) dropInfinite(from, to int) {
 
 // acrossSome sums the columns [from, to) of the window over valid cells. Cells by
 // centre whose centre is in a cell that is not valid are not set in ok already.
-func (r *Resampler[S, D]) acrossSome(from, to int, src Window[S]) {
+func (r *Resampler[S, D]) acrossSome(from, to int) {
 	k, t := r.k, &r.k.taps
 	least := 0.
 	if k.form == formWideLinear || k.form == formWideCubic {
@@ -377,62 +392,17 @@ func (r *Resampler[S, D]) acrossSome(from, to int, src Window[S]) {
 			v /= total
 		}
 		r.out[j] = v
-		if !(total > least) || v-v != 0 || k.method.byCentre() && !r.finiteAt(j, src) {
+		if !(total > least) || v-v != 0 || k.method.byCentre() && !r.finiteAt(j) {
 			r.ok[j>>6] &^= 1 << (j & 63)
 		}
 	}
 }
 
 // finiteAt reports whether the cell that holds a centre is a finite number.
-func (r *Resampler[S, D]) finiteAt(j int, src Window[S]) bool {
+func (r *Resampler[S, D]) finiteAt(j int) bool {
 	if !r.floats {
 		return true
 	}
-	v := float64(src.Values[r.nearAt+int(r.k.near[j])])
+	v := float64(r.near[r.k.near[j]])
 	return v-v == 0
-}
-
-// share clears the bits of cells of which valid cells cover less than the least
-// share of area.
-func (r *Resampler[S, D]) share(row int64, src Window[S]) {
-	k := r.k
-	rows, _ := r.rowsOf(formArea, row)
-	for _, s := range k.segments {
-		n := int(s.Cols())
-		start := k.lead + int(s.DstStart-k.source.ColStart)
-		weights := r.weights[start : start+n]
-		clear(weights)
-		for i, w := range r.down {
-			at := src.at(rows.RowStart+int64(i), s.DstStart)
-			for d := 0; d < n; d += 64 {
-				m := min(64, n-d)
-				part, valid := weights[d:d+m], load(src.Valid, at+d, m)
-				if valid == low(m) {
-					for i := range part {
-						part[i] += w
-					}
-					continue
-				}
-				for ; valid != 0; valid &= valid - 1 {
-					part[bits.TrailingZeros64(valid)] += w
-				}
-			}
-		}
-	}
-	r.repeat(r.weights)
-	least := k.minShare * k.x.ratio * k.y.ratio * (1 - shareSlack)
-	for word, some := range r.ok {
-		for ; some != 0; some &= some - 1 {
-			bit := bits.TrailingZeros64(some)
-			j := word*64 + bit
-			var covered float64
-			valid := r.weights[k.area.first[j]:][:k.area.stride]
-			for i, w := range k.area.weights[j*k.area.stride:][:k.area.stride] {
-				covered += float64(w * valid[i])
-			}
-			if covered < least {
-				r.ok[word] &^= 1 << bit
-			}
-		}
-	}
 }

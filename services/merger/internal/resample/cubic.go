@@ -64,7 +64,7 @@ func (r *Resampler[S, D]) cubicAt(j int, whole bool, lines *linearRows, row int6
 	}
 	v, valid := r.linearAt(j, lines, src)
 	r.out[j] = v
-	if !valid || !r.finiteAt(j, src) {
+	if !valid || !r.finiteAt(j) {
 		r.ok[j>>6] &^= 1 << (j & 63)
 	}
 }

@@ -19,20 +19,13 @@ func (r *Resampler[S, D]) mode(values []S, row int64, src Window[S]) bool {
 	if len(r.down) == 0 {
 		return false
 	}
-	stride := r.k.taps.stride
 	for word, some := range r.k.some {
 		for ; some != 0; some &= some - 1 {
 			bit := bits.TrailingZeros64(some)
 			j := word*64 + bit
 			r.votes.clear()
-			across, under := r.k.taps.weights[j*stride:][:stride], r.k.under[j*stride:][:stride]
 			for i, down := range r.down {
-				at := src.at(rows.RowStart+int64(i), src.ColStart)
-				for n, w := range across {
-					if c := at + int(under[n]); w > 0 && has(src.Valid, c) {
-						r.votes.add(src.Values[c], float64(down*w))
-					}
-				}
+				r.vote(&r.votes, j, down, src, src.at(rows.RowStart+int64(i), src.ColStart))
 			}
 			if r.votes.most > 0 {
 				values[j] = r.votes.winner
@@ -41,6 +34,18 @@ func (r *Resampler[S, D]) mode(values []S, row int64, src Window[S]) bool {
 		}
 	}
 	return true
+}
+
+// vote adds what column j covers of one row, of weight down and from place at of
+// the window on.
+func (r *Resampler[S, D]) vote(b *ballot[S], j int, down float64, src Window[S], at int) {
+	stride := r.k.taps.stride
+	under := r.k.under[j*stride:][:stride]
+	for n, w := range r.k.taps.weights[j*stride:][:stride] {
+		if c := at + int(under[n]); w > 0 && has(src.Valid, c) {
+			b.add(src.Values[c], float64(down*w))
+		}
+	}
 }
 
 // ballot adds up areas by value. The votes are a list, searched from the start
@@ -100,7 +105,7 @@ func (b *ballot[S]) place(value S) int {
 	switch {
 	case at < listed:
 	case 2*at >= len(b.table):
-		b.table = make([]int32, 4*len(b.table))
+		b.table = make([]int32, max(4*listed, 4*len(b.table)))
 		b.fill(0)
 	case at == listed:
 		b.fill(0)
@@ -125,6 +130,14 @@ func (b *ballot[S]) slot(value S) uint64 {
 		i = (i + 1) & mask
 	}
 	return i
+}
+
+// ballotBytes is the size of a ballot without votes.
+const ballotBytes = 112
+
+// bytes is what the votes take.
+func (b *ballot[S]) bytes() int64 {
+	return int64(cap(b.values))*int64(layer.TypeOf[S]().Width()) + int64(cap(b.areas))*8 + int64(cap(b.table))*4
 }
 
 // hash spreads the bits of a value: equal values, 0 and -0 among them, have one

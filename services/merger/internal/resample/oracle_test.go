@@ -198,7 +198,12 @@ func (p pair[S]) unused(t *testing.T) S {
 
 // source is what a band of the kernel needs of a layer.
 func (p pair[S]) source(k *resample.Kernel, rowStart, rowStop int64) resample.Window[S] {
-	w := resample.NewWindow[S](k.SourceWindow(rowStart, rowStop))
+	return p.cells(k, k.SourceWindow(rowStart, rowStop))
+}
+
+// cells are those of a part of the source window.
+func (p pair[S]) cells(k *resample.Kernel, part grid.Window) resample.Window[S] {
+	w := resample.NewWindow[S](part)
 	for i := range w.Values {
 		w.Values[i] = 113 // what must never be seen
 	}

@@ -1,19 +1,27 @@
 package resample
 
-import "math/bits"
+import (
+	"math/bits"
+
+	"github.com/rasterloom/rasterloom/grid"
+)
 
 // nearest makes a row of the values of the cells that hold the centres.
 func (r *Resampler[S, D]) nearest(values []S, row int64, src Window[S]) bool {
 	if !r.nearRow(row, src) {
 		return false
 	}
-	cells := src.Values[r.nearAt:][:r.k.width]
+	r.pickNear(values)
+	return true
+}
+
+// pickNear takes the values from the cells of the row that holds the centres.
+func (r *Resampler[S, D]) pickNear(values []S) {
 	for j, c := range r.k.near {
 		if c >= 0 {
-			values[j] = cells[c]
+			values[j] = r.near[c]
 		}
 	}
-	return true
 }
 
 // extreme makes a row of the smallest or the largest values of the cells
@@ -24,6 +32,13 @@ func (r *Resampler[S, D]) extreme(values []S, row int64, src Window[S]) bool {
 		return false
 	}
 	clear(r.all)
+	r.extremeDown(rows, src)
+	r.extremeAll(values)
+	return true
+}
+
+// extremeDown goes down the rows, on from what was picked of those before.
+func (r *Resampler[S, D]) extremeDown(rows grid.Window, src Window[S]) {
 	for y := rows.RowStart; y < rows.RowStop; y++ {
 		at := src.at(y, src.ColStart)
 		for i := range r.all {
@@ -54,10 +69,14 @@ func (r *Resampler[S, D]) extreme(values []S, row int64, src Window[S]) bool {
 			}
 		}
 	}
+}
+
+// extremeAll goes across the columns of what was picked down the rows.
+func (r *Resampler[S, D]) extremeAll(values []S) {
 	if full(r.all, 0, r.k.width) {
 		copy(r.ok, r.k.some)
 		r.extremeAcross(values)
-		return true
+		return
 	}
 	stride := r.k.taps.stride
 	for word, some := range r.k.some {
@@ -77,7 +96,6 @@ func (r *Resampler[S, D]) extreme(values []S, row int64, src Window[S]) bool {
 			}
 		}
 	}
-	return true
 }
 
 // extremeAcross goes across the columns where all cells are valid.

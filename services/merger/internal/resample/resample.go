@@ -246,6 +246,10 @@ func (k *Kernel) SourceCols() int64 { return k.source.Cols() }
 func (k *Kernel) MaxSourceRows(rows int64) int64 {
 	halo := 3.
 	switch k.form {
+	case formNone:
+		if k.minShare == 0 {
+			rows = max(0, rows-1) // rows between centres
+		}
 	case formCubic:
 		halo = 4
 	case formWideLinear:

@@ -20,9 +20,11 @@ type Resampler[S, D layer.Value] struct {
 	// out and ok are the row of the window that is being made.
 	out []float64
 	ok  []uint64
-	// nearAt is where the row that holds the centres begins in the source
-	// window.
-	nearAt int
+	// near are the cells of the row that holds the centres.
+	near []S
+	// covered is the valid area of the layer's columns under a row, where a least
+	// share is asked for.
+	covered []float64
 	// all are the columns of the source window valid in all of some rows.
 	all []uint64
 	// picked are the values of min and max, one row of the layer's columns.
@@ -59,8 +61,11 @@ func NewResampler[S, D layer.Value](k *Kernel) (*Resampler[S, D], error) {
 	if k.method == Cubic {
 		r.all = make([]uint64, words(k.width))
 	}
-	if r.weights == nil && (k.minShare > 0 || k.method.Computes()) {
+	if k.method.Computes() {
 		r.weights = make([]float64, k.reach)
+	}
+	if k.minShare > 0 {
+		r.covered = make([]float64, k.reach)
 	}
 	return r, nil
 }
@@ -84,10 +89,7 @@ func (r *Resampler[S, D]) Band(dst Window[D], src Window[S]) error {
 		if r.k.width > 0 {
 			r.row(values, row, src)
 		}
-		r.finish(values)
-		for i, w := range r.ok {
-			store(dst.Valid, at+i*64, min(64, n-i*64), w)
-		}
+		r.finish(values, dst.Valid, at)
 	}
 	return nil
 }
@@ -139,8 +141,9 @@ func (r *Resampler[S, D]) row(values []D, row int64, src Window[S]) {
 	}
 }
 
-// finish puts zeros where there is no value.
-func (r *Resampler[S, D]) finish(values []D) {
+// finish puts zeros where a row has no value, and its bits where they belong: from
+// place at on.
+func (r *Resampler[S, D]) finish(values []D, valid []uint64, at int) {
 	for i, w := range r.ok {
 		part := values[i*64 : min(len(values), i*64+64)]
 		switch w {
@@ -154,6 +157,7 @@ func (r *Resampler[S, D]) finish(values []D) {
 				}
 			}
 		}
+		store(valid, at+i*64, len(part), w)
 	}
 }
 
