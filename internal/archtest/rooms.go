@@ -175,7 +175,7 @@ var rooms = []room{
 	},
 	{
 		path: "services/merger/internal/resample",
-		may:  []string{"grid", "internal/layer", "fault"},
+		may:  []string{"grid", "internal/layer", "fault", "golang.org/x/sys/cpu"},
 		std:  list(outside, clock), never: list(rpc, pgx, arrow, zap),
 		why: "resampling is arithmetic on windows of cells",
 	},

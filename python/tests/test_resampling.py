@@ -12,11 +12,14 @@ import math
 import os
 import random
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import psycopg
+import pyarrow.compute as pc
 import pytest
+import rasterio
 import rasters
 
 import rasterloom as rl
@@ -30,6 +33,7 @@ if TYPE_CHECKING:
     import suite as demo_suite
 
 TOLERANCE = 1e-9
+GLOBAL_RELIEF = Path(__file__).resolve().parents[2] / "test" / "golden" / "resample" / "etopo20_north.tif"
 STORED = {"float32": "real", "int16": "smallint"}
 
 
@@ -250,6 +254,54 @@ def test_a_globe_has_no_seam(loom: rl.Loom, west: float) -> None:
         got = merged(loom, raster.name, ref, method)
         compared.add(got, request(method, src, ref, thrice), thrice, f"the globe from {west}")
     print(f"the globe from {west}: {compared}")
+
+
+@pytest.mark.parametrize("west", [-180.0, 0.0, 20.0])
+def test_relief_of_the_globe_has_no_seam(loom: rl.Loom, database: psycopg.Connection, west: float) -> None:
+    """Relief of a third of a degree from 0 to 360, onto 2 degrees that begin elsewhere: every cell has a value."""
+    with rasterio.open(GLOBAL_RELIEF) as file:
+        values = np.roll(file.read(1, window=((0, 24), (0, 1080))), 60, axis=1)  # from 20 to 380
+    assert not (values < -12_000).any()
+    src = rl.Grid("EPSG:4326", 24, 1080, 0.0, 60.0, 1 / 3, 1 / 3)
+    ref = rl.Grid("EPSG:4326", 4, 180, west, 60.0, 2.0, 2.0)
+    thrice = np.hstack([values] * 3)
+    around = replace(src, origin_x=-360.0, cols=thrice.shape[1])
+    compared = Comparison()
+    store(loom, database, "relief20", src, values)
+    try:
+        for method in METHODS:
+            got = merged(loom, "relief20", ref, method)
+            assert not np.isnan(got).any(), f"{method}: a gap"
+            compared.add(got, request(method, around, ref, thrice), thrice, f"relief from {west}")
+        joined = loom.merge({"sea": "coads_sst_jan", "relief": "relief20"}, reference="coads_sst_jan", resampling="auto")
+        assert [p.resampled.method for p in joined.plan.layers if p.resampled] == ["average"]
+        table = joined.to_arrow()
+        north = pc.and_(pc.less(table["y"], 60), pc.greater(table["y"], 52))
+        assert table.filter(north)["relief"].null_count == 0
+    finally:
+        loom.drop("relief20")
+    print(f"relief onto 2 degrees from {west}: {compared}")
+    assert compared.values == 4 * 180 * len(METHODS)
+
+
+def test_five_hundred_to_one(loom: rl.Loom, database: psycopg.Connection) -> None:
+    """A lattice so coarse that the layer under one of its rows is not held at once."""
+    rng = np.random.default_rng(500)
+    src = rl.Grid("EPSG:32633", 700, 4700, 7.0, -11.0, 1.0, 1.0)
+    ref = rl.Grid("EPSG:32633", 2, 10, 0.0, 0.0, 500.0, 500.0)
+    values = rng.uniform(1, 121, (src.rows, src.cols)).astype(np.float32)
+    values = np.where(rng.random(values.shape) < 0.5, np.floor(values / 40), values).astype(np.float32)
+    values[rng.random(values.shape) < 0.02] = np.nan
+    loom.ingest(values, name="fine", crs=src.crs, bounds=src.bounds, nodata=NODATA, progress=False)
+    compared = Comparison()
+    try:
+        for method in METHODS:
+            got = merged(loom, "fine", ref, method)
+            compared.add(got, request(method, src, ref, values), values, "1 to 500")
+    finally:
+        loom.drop("fine", delete_tiles=True)
+    print(f"500 to one: {compared}")
+    assert compared.values >= 15 * len(METHODS)
 
 
 def test_sums_conserve_totals(loom: rl.Loom, database: psycopg.Connection) -> None:

@@ -1,10 +1,7 @@
 package resample
 
 import (
-	"math/bits"
-
 	"github.com/rasterloom/rasterloom/grid"
-	"github.com/rasterloom/rasterloom/internal/layer"
 )
 
 // leastWeight is the sum of the weights of valid cells below which a widened
@@ -29,13 +26,22 @@ func (r *Resampler[S, D]) blend(row int64, src Window[S]) bool {
 	if !k.method.byCentre() {
 		copy(r.ok, k.some)
 	}
-	if r.full(rows, src) {
+	if r.survey(rows, src) {
 		r.addRows(rows, src)
 		if r.acrossFull(total) {
 			return true
 		}
 	}
-	r.acrossValid(r.addValid(rows, src))
+	all := r.addValid(rows, src, false)
+	if r.acrossValid(all) {
+		return true
+	}
+	// An infinity is among the values: those columns again, cell by cell.
+	if copy(r.ok, k.some); k.method.byCentre() {
+		r.nearRow(row, src)
+	}
+	r.addValid(rows, src, true)
+	r.acrossValid(all)
 	return true
 }
 
@@ -82,18 +88,6 @@ func (r *Resampler[S, D]) centres(valid []uint64, at int) bool {
 	return some != 0
 }
 
-// full reports whether all cells of the rows that the layer has are valid.
-func (r *Resampler[S, D]) full(rows grid.Window, src Window[S]) bool {
-	for y := rows.RowStart; y < rows.RowStop; y++ {
-		for _, s := range r.k.segments {
-			if !full(src.Valid, src.at(y, s.DstStart), int(s.Cols())) {
-				return false
-			}
-		}
-	}
-	return true
-}
-
 // addRows sums the rows by their weights, whether cells are valid or not.
 func (r *Resampler[S, D]) addRows(rows grid.Window, src Window[S]) {
 	for _, s := range r.k.segments {
@@ -102,77 +96,6 @@ func (r *Resampler[S, D]) addRows(rows grid.Window, src Window[S]) {
 		addRows(r.sums[start:start+n], src.Values[src.at(rows.RowStart, s.DstStart):], int(src.Cols()), r.down, true)
 	}
 	r.repeat(r.sums)
-}
-
-// addRows adds the sum of rows, stride apart, by their weights, to sums, or sets
-// sums to it where they are the first: four at a time, always in the same order.
-// Parts of so many rows give what all of them give at once. The conversions of
-// products keep machines that could fuse a product and a sum from rounding
-// differently.
-func addRows[S layer.Value](sums []float64, values []S, stride int, weights []float64, first bool) {
-	n := len(sums)
-	for len(weights) > 0 {
-		w := weights[0]
-		a := values[:n]
-		switch {
-		case len(weights) >= 4:
-			w1, w2, w3 := weights[1], weights[2], weights[3]
-			b, c, d := values[stride:][:n], values[2*stride:][:n], values[3*stride:][:n]
-			if first {
-				for i := range sums {
-					sums[i] = (float64(w*float64(a[i])) + float64(w1*float64(b[i]))) +
-						(float64(w2*float64(c[i])) + float64(w3*float64(d[i])))
-				}
-			} else {
-				for i := range sums {
-					sums[i] += (float64(w*float64(a[i])) + float64(w1*float64(b[i]))) +
-						(float64(w2*float64(c[i])) + float64(w3*float64(d[i])))
-				}
-			}
-			weights = weights[4:]
-			if len(weights) > 0 {
-				values = values[4*stride:]
-			}
-		case len(weights) == 3:
-			w1, w2 := weights[1], weights[2]
-			b, c := values[stride:][:n], values[2*stride:][:n]
-			if first {
-				for i := range sums {
-					sums[i] = (float64(w*float64(a[i])) + float64(w1*float64(b[i]))) + float64(w2*float64(c[i]))
-				}
-			} else {
-				for i := range sums {
-					sums[i] += (float64(w*float64(a[i])) + float64(w1*float64(b[i]))) + float64(w2*float64(c[i]))
-				}
-			}
-			weights = nil
-		case len(weights) == 2:
-			w1 := weights[1]
-			b := values[stride:][:n]
-			if first {
-				for i := range sums {
-					sums[i] = float64(w*float64(a[i])) + float64(w1*float64(b[i]))
-				}
-			} else {
-				for i := range sums {
-					sums[i] += float64(w*float64(a[i])) + float64(w1*float64(b[i]))
-				}
-			}
-			weights = nil
-		default:
-			if first {
-				for i := range sums {
-					sums[i] = float64(w * float64(a[i]))
-				}
-			} else {
-				for i := range sums {
-					sums[i] += float64(w * float64(a[i]))
-				}
-			}
-			weights = nil
-		}
-		first = false
-	}
 }
 
 // repeat copies the sums that lie a turn of longitude away.
@@ -205,7 +128,27 @@ func (r *Resampler[S, D]) across(from, to int, total float64) {
 			w, s := weights[4*j:][:4], sums[first[j]:][:4]
 			out[j] = (float64(s[0]*w[0]) + float64(s[1]*w[1])) + (float64(s[2]*w[2]) + float64(s[3]*w[3]))
 		}
+	case 5:
+		for j := range out {
+			w, s := weights[5*j:][:5], sums[first[j]:][:5]
+			a, b := float64(s[0]*w[0])+float64(s[1]*w[1]), float64(s[2]*w[2])+float64(s[3]*w[3])
+			out[j] = a + float64(s[4]*w[4]) + b + 0
+		}
+	case 6:
+		for j := range out {
+			w, s := weights[6*j:][:6], sums[first[j]:][:6]
+			a, b := float64(s[0]*w[0])+float64(s[1]*w[1]), float64(s[2]*w[2])+float64(s[3]*w[3])
+			out[j] = a + float64(s[4]*w[4]) + float64(s[5]*w[5]) + b + 0
+		}
+	case 7:
+		for j := range out {
+			w, s := weights[7*j:][:7], sums[first[j]:][:7]
+			a, b := float64(s[0]*w[0])+float64(s[1]*w[1]), float64(s[2]*w[2])+float64(s[3]*w[3])
+			out[j] = a + float64(s[4]*w[4]) + float64(s[5]*w[5]) + float64(s[6]*w[6]) + b + 0
+		}
 	default:
+		// Written out above: there, 0 is added last in place of first, which is
+		// what tells 0 from -0.
 		for j := range out {
 			w, s := weights[:t.stride], sums[first[j]:][:t.stride]
 			weights = weights[t.stride:]
@@ -241,142 +184,67 @@ func (r *Resampler[S, D]) finite() bool {
 	return true
 }
 
-// addValid sums the values and the weights of the cells that are valid, 64
-// columns at a time. It gives the weight of a column whose cells all are.
-func (r *Resampler[S, D]) addValid(rows grid.Window, src Window[S]) (all float64) {
-	for _, w := range r.down {
-		all += w
-	}
-	for _, s := range r.k.segments {
-		n := int(s.Cols())
-		start := r.k.lead + int(s.DstStart-r.k.source.ColStart)
-		first := src.at(rows.RowStart, s.DstStart)
-		for d := 0; d < n; d += 64 {
-			m := min(64, n-d)
-			r.addBlock(start+d, m, src, first+d, all)
-		}
-	}
-	r.repeat(r.sums)
-	r.repeat(r.weights)
-	return all
-}
-
-// addBlock is addValid for n columns, 64 at most, from place to of the sums; their
-// cells are from place at of the window on. Columns without a missing cell are
-// added up as addRows does, the others cell by cell, whatever is beside them.
-func (r *Resampler[S, D]) addBlock(to, n int, src Window[S], at int, all float64) {
-	stride := int(src.Cols())
-	whole, some := low(n), uint64(0)
-	for i := range r.down {
-		valid := load(src.Valid, at+i*stride, n)
-		whole, some = whole&valid, some|valid
-	}
-	sums, weights := r.sums[to:to+n], r.weights[to:to+n]
-	if whole != low(n) {
-		clear(sums)
-		clear(weights)
-	}
-	some &^= whole
-	for left := whole; left != 0; {
-		from, stop := firstRun(left)
-		addRows(sums[from:stop], src.Values[at+from:], stride, r.down, true)
-		left &^= low(stop-from) << from
-		odd := 0.
-		for i, v := range sums[from:stop] {
-			weights[from+i] = all
-			odd += v - v
-		}
-		if odd != 0 {
-			// An infinity is among the values.
-			for i := from; i < stop; i++ {
-				if v := sums[i]; v-v != 0 {
-					sums[i], weights[i] = 0, 0
-					some |= 1 << i
-				}
-			}
-		}
-	}
-	for i := 0; i < len(r.down) && some != 0; i++ {
-		row := at + i*stride
-		addWord(sums, weights, src.Values[row:row+n], load(src.Valid, row, n)&some, r.down[i])
-	}
-}
-
-// firstRun is the first run of bits of a word that has any.
-func firstRun(word uint64) (from, stop int) {
-	from = bits.TrailingZeros64(word)
-	return from, from + bits.TrailingZeros64(^(word >> from))
-}
-
-// addWord adds the cells of one row that are valid and finite.
-func addWord[S layer.Value](sums, weights []float64, values []S, valid uint64, w float64) {
-	sums, weights = sums[:len(values)], weights[:len(values)]
-	for valid != 0 {
-		from, stop := firstRun(valid)
-		for i := from; i < stop; i++ {
-			if v := float64(values[i]); v-v == 0 {
-				sums[i] += float64(w * v)
-				weights[i] += w
-			}
-		}
-		valid &^= low(stop-from) << from
-	}
-}
-
 // acrossValid sums the columns over valid cells: stretches without a missing one
-// as across does. all is the weight of a column whose cells all are valid.
-func (r *Resampler[S, D]) acrossValid(all float64) {
+// as across does. all is the weight of a column whose cells all are valid. It
+// reports false where an infinity came into a sum, and clears the bits of results
+// that are no finite numbers: a sum of finite ones may be.
+func (r *Resampler[S, D]) acrossValid(all float64) (finite bool) {
 	k, t := r.k, &r.k.taps
 	if k.form == formWideCubic {
 		// Its weights have both signs: a sum of some may be that of all.
-		r.acrossSome(0, len(r.out))
-		return
+		return r.acrossSome(0, len(r.out))
 	}
-	// Where the columns end that have all their weight, from each column on.
-	ends, end := r.ends, len(r.weights)
-	for c := len(ends) - 1; c >= 0; c-- {
-		if r.weights[c] != all {
-			end = c
+	finite = true
+	// Columns from one on up to the gap, which is none, have all their weight.
+	one, gap := 0, -1
+	whole := func(first int) bool {
+		if first < one || first > gap {
+			one, gap = first, nextZero(r.entire, first)
 		}
-		ends[c] = int32(end)
+		return first+t.stride <= gap
 	}
-	whole := func(j int) bool { return int(ends[t.first[j]]) >= int(t.first[j])+t.stride }
 	for from, n := 0, len(r.out); from < n; {
-		to, stretch := from+1, whole(from)
-		for to < n && whole(to) == stretch {
+		to, stretch := from+1, whole(int(t.first[from]))
+		for to < n && whole(int(t.first[to])) == stretch {
 			to++
 		}
 		if stretch {
 			r.across(from, to, all)
-			r.dropInfinite(from, to)
+			finite = r.dropInfinite(from, to) && finite
 		} else {
-			r.acrossSome(from, to)
+			finite = r.acrossSome(from, to) && finite
 		}
 		from = to
 	}
+	return finite
 }
 
 // dropInfinite clears the bits of results of [from, to) that are no finite
-// numbers: a sum of finite ones may be.
-func (r *Resampler[S, D]) dropInfinite(from, to int) {
+// numbers, and reports false if there are.
+func (r *Resampler[S, D]) dropInfinite(from, to int) bool {
+	finite := true
 	if !r.floats {
-		return
+		return finite
 	}
 	for j, v := range r.out[from:to] {
-		if v-v != 0 {
+		if v-v != 0 && has(r.ok, from+j) {
 			r.ok[(from+j)>>6] &^= 1 << ((from + j) & 63)
+			finite = false
 		}
 	}
+	return finite
 }
 
 // acrossSome sums the columns [from, to) of the window over valid cells. Cells by
 // centre whose centre is in a cell that is not valid are not set in ok already.
-func (r *Resampler[S, D]) acrossSome(from, to int) {
+// It reports false where a sum is no finite number.
+func (r *Resampler[S, D]) acrossSome(from, to int) (finite bool) {
 	k, t := r.k, &r.k.taps
 	least := 0.
 	if k.form == formWideLinear || k.form == formWideCubic {
 		least = leastWeight
 	}
+	finite = true
 	for j := from; j < to; j++ {
 		if !has(r.ok, j) {
 			continue
@@ -388,6 +256,7 @@ func (r *Resampler[S, D]) acrossSome(from, to int) {
 			v += float64(w * values[i])
 			total += float64(w * valid[i])
 		}
+		finite = finite && v-v == 0
 		if k.method != Sum {
 			v /= total
 		}
@@ -396,6 +265,7 @@ func (r *Resampler[S, D]) acrossSome(from, to int) {
 			r.ok[j>>6] &^= 1 << (j & 63)
 		}
 	}
+	return finite
 }
 
 // finiteAt reports whether the cell that holds a centre is a finite number.

@@ -15,8 +15,13 @@ type Resampler[S, D layer.Value] struct {
 	// sums and weights are one row of the layer's columns, and down the weights
 	// of the rows that went into it.
 	sums, weights, down []float64
-	// ends are where stretches of columns with all their weight end.
-	ends []int32
+	// entire has a bit for each of the sums that has all its weight.
+	entire []uint64
+	// whole and some are the columns valid in all of the rows, and in any: see
+	// survey.
+	whole, some []uint64
+	// alls is that weight, many times.
+	alls [64]float64
 	// out and ok are the row of the window that is being made.
 	out []float64
 	ok  []uint64
@@ -55,8 +60,13 @@ func NewResampler[S, D layer.Value](k *Kernel) (*Resampler[S, D], error) {
 	case Mode:
 		r.votes = newBallot[S]()
 	default:
-		r.sums, r.out = make([]float64, k.reach), make([]float64, n)
-		r.ends = make([]int32, k.reach)
+		r.sums = make([]float64, k.reach)
+		if to != layer.Float64 {
+			r.out = make([]float64, n)
+		}
+		r.entire = make([]uint64, words(k.reach))
+		n := words(k.width) + len(k.segments)
+		r.whole, r.some = make([]uint64, n), make([]uint64, n)
 	}
 	if k.method == Cubic {
 		r.all = make([]uint64, words(k.width))
@@ -116,6 +126,7 @@ func holds[T layer.Value](w Window[T]) bool {
 // row makes the values and the bits of a row.
 func (r *Resampler[S, D]) row(values []D, row int64, src Window[S]) {
 	var some bool
+	r.aim(values)
 	switch r.k.method {
 	case Nearest:
 		some = r.nearest(any(values).([]S), row, src)
@@ -138,6 +149,13 @@ func (r *Resampler[S, D]) row(values []D, row int64, src Window[S]) {
 		clear(r.ok)
 	} else if r.k.minShare > 0 {
 		r.share(row, src)
+	}
+}
+
+// aim lets results come to be where they belong, if they stay float64.
+func (r *Resampler[S, D]) aim(values []D) {
+	if to, ok := any(values).([]float64); ok && r.k.method.Computes() {
+		r.out = to
 	}
 }
 
@@ -167,7 +185,7 @@ func (r *Resampler[S, D]) finish(values []D, valid []uint64, at int) {
 func convert[D layer.Value](values []D, from []float64) {
 	switch to := any(values).(type) {
 	case []float64:
-		copy(to, from)
+		// They are there already: see aim.
 	case []float32:
 		for i, v := range from {
 			to[i] = float32(math.Max(-math.MaxFloat32, math.Min(v, math.MaxFloat32)))

@@ -348,6 +348,7 @@ func (s *Stream[S, D]) settle(p *partial[S], values []D) {
 		return
 	}
 	s.near = p.near
+	s.aim(values)
 	switch {
 	case s.k.method.byCentre():
 		if !s.centres(p.valid, 0) {
@@ -410,6 +411,12 @@ func (s *Stream[S, D]) blendPartial(p *partial[S]) {
 	}
 	s.repeat(s.sums)
 	s.repeat(s.weights)
+	for at, w := range s.weights {
+		s.entire[at>>6] &^= 1 << (at & 63)
+		if w == p.all {
+			set(s.entire, at)
+		}
+	}
 	s.acrossValid(p.all)
 }
 

@@ -1,6 +1,8 @@
 package resample
 
 import (
+	"math/bits"
+
 	"github.com/rasterloom/rasterloom/grid"
 	"github.com/rasterloom/rasterloom/internal/layer"
 )
@@ -56,6 +58,31 @@ func store(b []uint64, at, n int, w uint64) {
 	if s+n > 64 {
 		b[i+1] |= w >> (64 - s)
 	}
+}
+
+// put sets the n bits from place at to the low end of w, which has none above n,
+// 1 <= n <= 64.
+func put(b []uint64, at, n int, w uint64) {
+	i, s := at>>6, at&63
+	b[i] = b[i]&^(low(n)<<s) | w<<s
+	if s+n > 64 {
+		b[i+1] = b[i+1]&^(low(n)>>(64-s)) | w>>(64-s)
+	}
+}
+
+// nextZero is the first place from at on without a bit, past the last word if
+// there is none.
+func nextZero(b []uint64, at int) int {
+	i := at >> 6
+	if w := ^b[i] >> (at & 63); w != 0 {
+		return at + bits.TrailingZeros64(w)
+	}
+	for i++; i < len(b); i++ {
+		if w := ^b[i]; w != 0 {
+			return i<<6 + bits.TrailingZeros64(w)
+		}
+	}
+	return i << 6
 }
 
 // full reports whether the n bits from place at are all set.
