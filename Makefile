@@ -77,7 +77,7 @@ prove: build venv ## Compare PROVE_SETS (10000) generated merges with numpy, PRO
 
 .PHONY: faults
 faults: venv ## Cut, kill, stop and abandon streams as often as promised, and send what must be refused; a quarter of an hour
-	@go test -count=1 -v ./test/faults
+	@go test -count=1 -v ./test/scenario/refusal
 	@RASTERLOOM_FAULTS=all go test -count=1 -timeout 60m -v -run '^TestFault' ./test/scenario
 
 .PHONY: memory
@@ -132,7 +132,7 @@ lint-go: tools
 .PHONY: lint-python
 lint-python: venv
 	$(call step,Python)
-	@$(VENV)/bin/ruff check python examples bench docs test/golden test/faults
+	@$(VENV)/bin/ruff check python examples bench docs test/golden test/scenario
 	@$(VENV)/bin/ruff format --check python examples bench docs
 	@$(VENV)/bin/pyright -p python
 

@@ -52,6 +52,9 @@ type call struct {
 	// entered is true once the interceptors have the call. Until then an error
 	// is the protocol library's own: it could not read the request.
 	entered bool
+	// unreadable is true for a call that grpc-go itself refused: its INTERNAL is
+	// no bug of ours then.
+	unreadable bool
 	// principal is who called; empty where that was not found out.
 	principal string
 	// stream is true for calls of more than one message either way.
@@ -249,6 +252,9 @@ func (c *call) write(log *zap.Logger) {
 		fields = append(fields, zap.NamedError("cause", c.err))
 	}
 	level := max(levelOf(code), least)
+	if c.unreadable && !isFault {
+		level = min(level, zapcore.WarnLevel)
+	}
 	if isFault && level == zapcore.ErrorLevel {
 		fields = append(fields, zap.String("stack", f.Stack()))
 	}

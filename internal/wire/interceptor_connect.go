@@ -37,6 +37,8 @@ func Options() []connect.HandlerOption {
 			func() connect.Decompressor { return &boundedGzip{} },
 			func() connect.Compressor { return gzip.NewWriter(io.Discard) }),
 		connect.WithCompressMinBytes(minCompressBytes),
+		connect.WithCodec(strictJSON{"json"}),
+		connect.WithCodec(strictJSON{"json; charset=utf-8"}),
 		// The first one is the outermost.
 		connect.WithInterceptors(traceCalls(), callInterceptor{}, validate.NewInterceptor(validate.WithoutErrorDetails())),
 	}

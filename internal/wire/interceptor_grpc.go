@@ -6,11 +6,13 @@ import (
 
 	"go.uber.org/zap"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/stats"
+	"google.golang.org/grpc/status"
 
 	"github.com/rasterloom/rasterloom/internal/access"
 )
@@ -108,6 +110,16 @@ type admitted struct {
 	ctx context.Context //nolint:containedctx // what a grpc.ServerStream is asked for
 }
 
+// RecvMsg implements grpc.ServerStream. grpc-go answers INTERNAL by itself for a
+// message that does not parse, which is the caller's doing and no bug.
+func (a admitted) RecvMsg(m any) error {
+	err := a.ServerStream.RecvMsg(m)
+	if status.Code(err) == codes.Internal {
+		callOf(a.ctx).unreadable = true
+	}
+	return err
+}
+
 // Context implements grpc.ServerStream.
 func (a admitted) Context() context.Context { return a.ctx }
 
@@ -141,6 +153,7 @@ func (l callLog) HandleRPC(ctx context.Context, event stats.RPCStats) {
 	if c.err == nil {
 		c.err = end.Error
 	}
+	c.unreadable = c.unreadable || !c.entered
 	c.end(l.log)
 }
 

@@ -100,6 +100,13 @@ func (s *Server) Register(server grpc.ServiceRegistrar) {
 	flightgen.RegisterFlightServiceServer(server, s)
 }
 
+// Handshake says that there is none: a client that thinks it has traded a password
+// for a token would go on without one.
+func (s *Server) Handshake(arrowflight.FlightService_HandshakeServer) error {
+	return fault.New(fault.Unsupported, fault.NotSupported,
+		"there is no handshake here: send a token with each call, as the header authorization: Bearer TOKEN")
+}
+
 // GetFlightInfo plans the merge of a descriptor and cuts it into endpoints.
 func (s *Server) GetFlightInfo(ctx context.Context, descriptor *arrowflight.FlightDescriptor) (*arrowflight.FlightInfo, error) {
 	plan, canonical, err := s.plan(ctx, descriptor)

@@ -92,6 +92,11 @@ func checkBatchTable(batch flatTable, bodyBytes int64) error {
 	if batch.field(3) != 0 {
 		return tooLarge("a record batch is compressed: send it uncompressed")
 	}
+	if at := batch.field(0); at != 0 {
+		if rows := batch.b.longAt(at); rows < 0 || rows > 8*max(bodyBytes, 8) {
+			return tooLarge("a record batch claims %d rows in a body of %d bytes", rows, bodyBytes)
+		}
+	}
 	const structBytes = 16 // of FieldNode and Buffer: two int64 each
 	start, n := batch.vector(1, structBytes)
 	if n > maxFields {

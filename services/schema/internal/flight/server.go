@@ -50,6 +50,13 @@ func (s *Server) Register(server grpc.ServiceRegistrar) {
 	flightgen.RegisterFlightServiceServer(server, s)
 }
 
+// Handshake says that there is none: a client that thinks it has traded a password
+// for a token would go on without one.
+func (s *Server) Handshake(arrowflight.FlightService_HandshakeServer) error {
+	return fault.New(fault.Unsupported, fault.NotSupported,
+		"there is no handshake here: send a token with each call, as the header authorization: Bearer TOKEN")
+}
+
 // closing is what a client says at the end of its stream, and result what it gets
 // for it, as JSON.
 type closing struct {

@@ -1,18 +1,10 @@
-package faults_test
+package refusal_test
 
 import (
-	"encoding/json"
 	"fmt"
 	"strings"
-	"testing"
 
 	_ "github.com/rasterloom/rasterloom/gen/rasterloom/schema/v1" // the messages, by their names
-)
-
-const (
-	schemaService     = "rasterloom.schema.v1.SchemaService/"
-	migrationService  = "rasterloom.schema.v1.MigrationService/"
-	coordinateService = "rasterloom.schema.v1.CoordinateService/"
 )
 
 // tables are the old system's, good and bad; plain has a layer without a
@@ -37,23 +29,18 @@ var tables = []string{
 	`INSERT INTO public.nulls VALUES (NULL, 1, 0), (1, NULL, 2)`,
 	`CREATE TABLE public.outside AS SELECT * FROM public.plain`,
 	`INSERT INTO public.outside VALUES (4, 1, 0), (1, -1, 2)`,
+	`CREATE TABLE public.coarse AS SELECT * FROM public.plain WHERE row_idx < 2 AND col_idx < 3`,
+	`CREATE TABLE public.elsewhere AS SELECT * FROM public.plain`,
+	`CREATE TABLE public.far AS SELECT * FROM public.plain`,
+	`CREATE TABLE public.gone AS SELECT * FROM public.plain`,
 }
 
-// object writes a JSON object of pairs; a value is JSON already.
-func object(pairs ...string) string {
-	var b strings.Builder
-	for i := 0; i < len(pairs); i += 2 {
-		fmt.Fprintf(&b, ",%q:%s", pairs[i], pairs[i+1])
-	}
-	return "{" + strings.TrimPrefix(b.String(), ",") + "}"
-}
-
-func quote(s string) string {
-	text, err := json.Marshal(s)
-	if err != nil {
-		panic(err)
-	}
-	return string(text)
+// extents are of the tables that are layers.
+var extents = map[string]string{
+	"plain": goodExtent, "moved": goodExtent, "swapped": goodExtent, "gone": goodExtent,
+	"coarse":    `{"crs": "EPSG:32633", "bounds": [1000, 1960, 1060, 2000], "rows": "2", "cols": "3"}`,
+	"elsewhere": `{"crs": "EPSG:3035", "bounds": [1000, 1960, 1060, 2000], "rows": "4", "cols": "6"}`,
+	"far":       `{"crs": "EPSG:32633", "bounds": [91000, 1960, 91060, 2000], "rows": "4", "cols": "6"}`,
 }
 
 const goodExtent = `{"crs": "EPSG:32633", "bounds": [1000, 1960, 1060, 2000], "rows": "4", "cols": "6"}`
@@ -66,10 +53,8 @@ func register(name, schema, table, extent string) string {
 type etags struct{ m1, m2 string }
 
 // schemaRefusals are the rows of the schema service.
-func schemaRefusals(temporary string, etag etags) (list []refusal) {
-	add := func(method, name, request, code, reason string) {
-		list = append(list, refusal{Name: name, Method: method, Request: request, code: code, reason: reason})
-	}
+func schemaRefusals(temporary string, etag etags) (list refusals) {
+	add := list.add
 	// Names.
 	for _, bad := range []string{"", strings.Repeat("x", 64), "a\x00b", "a\nb", "a\u202eb", `x"; DROP TABLE y; --`, "pg_temp.x"} {
 		add(schemaService+"RegisterLayer", fmt.Sprintf("layer %.20q", bad), register(bad, "public", "plain", goodExtent), "invalid_argument", "INVALID_ARGUMENT")
@@ -165,23 +150,4 @@ func schemaRefusals(temporary string, etag etags) (list []refusal) {
 		add(migrationService+method, "unknown id", object("id", `"m4711"`), "not_found", "MIGRATION_NOT_FOUND")
 	}
 	return list
-}
-
-// TestSchemaRefuses sends all rows of the schema service.
-func TestSchemaRefuses(t *testing.T) {
-	w := newWorld(t)
-	for _, sql := range tables {
-		w.do(sql)
-	}
-	temporary := w.temporary()
-	etag := w.stage()
-	w.refuses(schemaRefusals(temporary, etag))
-
-	// A lock that somebody else has all the time.
-	release := w.hold("LOCK TABLE public.moved, public.swapped IN ACCESS SHARE MODE")
-	defer release()
-	w.refuses([]refusal{
-		{Name: "the table in use", Method: migrationService + "CutOver", Request: object("id", `"m1"`, "etag", quote(etag.m1)), code: "unavailable", reason: "TABLE_BUSY"},
-		{Name: "the table in use", Method: migrationService + "Rollback", Request: object("id", `"m2"`, "etag", quote(etag.m2)), code: "unavailable", reason: "TABLE_BUSY"},
-	})
 }
