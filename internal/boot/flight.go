@@ -29,7 +29,8 @@ type Flight struct {
 // services has a part in it. The guard stands before every call of every service;
 // options are the process's own, those of encryption among them. Errors: two services that claim the same calls.
 func NewFlightServer(log *zap.Logger, guard *access.Guard, options []grpc.ServerOption, services ...*Service) (*grpc.Server, error) {
-	options = append(slices.Clip(options), wire.ServerOptions(log, guard)...)
+	// What comes later overrules: the process may have other bounds.
+	options = slices.Concat(wire.DefaultConnections().ServerOptions(), options, wire.ServerOptions(log, guard))
 	calls := sharedCalls{}
 	for _, s := range services {
 		if s.Flight == nil {

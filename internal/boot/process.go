@@ -36,6 +36,8 @@ type Process struct {
 	// identity is nil where nothing is encrypted.
 	identity *identity
 	guard    *access.Guard
+	// connections are bounds of the doors to the outside.
+	connections wire.Connections
 
 	metrics *prometheus.Registry
 	calls   *wire.Metrics
@@ -47,7 +49,7 @@ func Open(ctx context.Context, cfg Config, flightListen string, log *zap.Logger)
 	if err := cfg.validate(); err != nil {
 		return nil, err
 	}
-	p := &Process{cfg: cfg, log: log, inner: newPipeListener(), metrics: newRegistry()}
+	p := &Process{cfg: cfg, log: log, inner: newPipeListener(), metrics: newRegistry(), connections: wire.DefaultConnections()}
 	p.calls = wire.NewMetrics(p.metrics)
 	var err error
 	p.identity, err = cfg.TLS.identity(func(err error) {
@@ -306,18 +308,19 @@ func (p *Process) httpServer(handler http.Handler) *http.Server {
 	// What went wrong with a connection before there was a call. The error is
 	// for levels that zap does not know.
 	errorLog, _ := zap.NewStdLogAt(p.log, zap.WarnLevel)
+	c := p.connections
 	return &http.Server{
 		Handler:           handler,
 		Protocols:         &protocols,
-		ReadHeaderTimeout: 5 * time.Second,
-		IdleTimeout:       5 * time.Minute,
-		MaxHeaderBytes:    16 << 10,
+		ReadHeaderTimeout: c.Header,
+		IdleTimeout:       c.Idle,
+		MaxHeaderBytes:    int(c.HeaderBytes),
 		// No ReadTimeout and WriteTimeout: they would end long streams. A body
 		// that dawdles is ended by wire.Edge, a peer that is gone by the pings.
 		HTTP2: &http.HTTP2Config{
-			MaxConcurrentStreams: 64,
-			SendPingTimeout:      10 * time.Second,
-			PingTimeout:          5 * time.Second,
+			MaxConcurrentStreams: int(c.Streams),
+			SendPingTimeout:      c.PingAfter,
+			PingTimeout:          c.PingWait,
 			WriteByteTimeout:     30 * time.Second,
 		},
 		ErrorLog: errorLog,
@@ -326,7 +329,7 @@ func (p *Process) httpServer(handler http.Handler) *http.Server {
 
 // flightServer makes the Flight server of the services and adds health to it.
 func (p *Process) flightServer(state *health, services []*Service) (*grpc.Server, error) {
-	options := []grpc.ServerOption{p.calls.ServerOption()}
+	options := append(p.connections.ServerOptions(), p.calls.ServerOption())
 	if encrypted := p.identity.flight(); encrypted != nil {
 		options = append(options, grpc.Creds(encrypted))
 	}

@@ -2,13 +2,11 @@ package wire
 
 import (
 	"context"
-	"time"
 
 	"go.uber.org/zap"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
-	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/stats"
@@ -18,10 +16,8 @@ import (
 )
 
 // ServerOptions are the options of a grpc-go server, which Flight runs on: what
-// Options and Edge are to a Connect handler, guard included, and limits on
-// connections. A
-// frozen client is dropped after 15 seconds, so that it pins no stream and no
-// database connection.
+// Options and Edge are to a Connect handler, guard included. Those of Connections
+// come beside them.
 func ServerOptions(log *zap.Logger, guard *access.Guard) []grpc.ServerOption {
 	gate := gate{guard}
 	return []grpc.ServerOption{
@@ -32,13 +28,6 @@ func ServerOptions(log *zap.Logger, guard *access.Guard) []grpc.ServerOption {
 		grpc.ChainStreamInterceptor(gate.stream),
 		grpc.MaxRecvMsgSize(MaxReadBytes),
 		grpc.MaxSendMsgSize(MaxSendBytes),
-		grpc.MaxConcurrentStreams(64),
-		grpc.MaxHeaderListSize(16 << 10),
-		grpc.ConnectionTimeout(10 * time.Second),
-		grpc.KeepaliveParams(keepalive.ServerParameters{
-			Time: 10 * time.Second, Timeout: 5 * time.Second, MaxConnectionIdle: 5 * time.Minute,
-		}),
-		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 5 * time.Second, PermitWithoutStream: true}),
 	}
 }
 
