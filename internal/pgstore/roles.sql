@@ -33,7 +33,19 @@ GRANT USAGE ON SCHEMA {{.}} TO {{$.Merger}};
 GRANT SELECT ON ALL TABLES IN SCHEMA {{.}} TO {{$.Schema}}, {{$.Merger}};
 {{end}}{{range .Owners}}
 -- The tables of {{.}}: PostgreSQL lets only their owner migrate them, and those
--- that it makes from now on are to be read, too.
+-- that it makes from now on are to be read, too. The new table of a migration is
+-- its as well, and waits in the schema rasterloom: that it will be, or is.
 GRANT {{.}} TO {{$.Schema}};
 ALTER DEFAULT PRIVILEGES FOR ROLE {{.}} GRANT SELECT ON TABLES TO {{$.Schema}}, {{$.Merger}};
+ALTER DEFAULT PRIVILEGES FOR ROLE {{$.Schema}} GRANT USAGE, CREATE ON SCHEMAS TO {{.}};
+DO $owner$
+BEGIN
+    IF to_regnamespace('rasterloom') IS NOT NULL THEN
+        GRANT USAGE, CREATE ON SCHEMA rasterloom TO {{.}};
+    END IF;
+END
+$owner$;
+{{end}}{{if .Owners}}
+-- A cut-over has to know of the transactions that are older than it, whosever they are.
+GRANT pg_read_all_stats TO {{.Schema}};
 {{end}}

@@ -80,6 +80,11 @@ func TestRoles(t *testing.T) {
 			t.Errorf("the schema service: %v: %s", err, sql)
 		}
 	}
+	var sees, keeps bool
+	if err := schema.QueryRow(t.Context(), `SELECT pg_has_role(current_user, 'pg_read_all_stats', 'USAGE'), has_schema_privilege($1, 'rasterloom', 'CREATE')`,
+		roles.Owners[0]).Scan(&sees, &keeps); err != nil || !sees || !keeps {
+		t.Errorf("a migration may see the transactions of others: %v; make tables of their owner's in our schema: %v (%v)", sees, keeps, err)
+	}
 
 	// The merger reads old tables and those made since, and nothing else.
 	reader := pgtest.Connect(t, as(roles.Merger))
