@@ -83,6 +83,22 @@ func TestFaultsOfTheDatabase(t *testing.T) {
 		wantFault(t, survey(t.Context(), s, "cells"), fault.Unavailable, fault.DatabaseUnavailable)
 		s = open(t, url, pgstore.Options{StatementTimeout: 50 * time.Millisecond})
 		wantFault(t, survey(t.Context(), s, "cells"), fault.Unavailable, fault.DatabaseUnavailable)
+		// Among others, the one that failed is known by what was found before it.
+		for _, sql := range []string{"CREATE TABLE public.free (row_idx int, col_idx int, value float8)", "INSERT INTO public.free VALUES (0, 0, 1)"} {
+			if _, err := admin.Exec(t.Context(), sql); err != nil {
+				t.Fatal(err)
+			}
+		}
+		looking, err := open(t, url, pgstore.Options{LockTimeout: 50 * time.Millisecond}).Look(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer looking.Rollback(t.Context())
+		found, err := looking.Surveys(t.Context(), []layer.Survey{pixels("free"), pixels("free"), pixels("cells"), pixels("free")})
+		wantFault(t, err, fault.Unavailable, fault.DatabaseUnavailable)
+		if len(found) != 2 || found[0].Rows != 1 || found[1].Rows != 1 {
+			t.Errorf("found before the locked table: %+v", found)
+		}
 		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 		defer cancel()
 		if err := survey(ctx, open(t, url, pgstore.Options{}), "cells"); !errors.Is(err, context.DeadlineExceeded) {

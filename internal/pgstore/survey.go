@@ -39,32 +39,18 @@ var surveyDuplicatesSQL string
 // reads each row up to three times and has no statement timeout. Errors: as
 // any query.
 func (t *Tx) Survey(ctx context.Context, s layer.Survey) (f layer.Findings, err error) {
-	if s.Tiled {
-		return t.surveyTiles(ctx, s)
-	}
 	cells := sampleOf(s)
-	if s.Whole {
+	if s.Whole && !s.Tiled {
 		if _, err := t.tx.Exec(ctx, "SELECT set_config('statement_timeout', '0', true)"); err != nil {
 			return f, faultOf(err)
 		}
 		cells = selectCells(s) + " FROM " + quote(s.Relation.Table) + " AS t"
 	}
 	g := s.Grid
-	fits := make([]int64, len(layer.Hypotheses()))
-	err = t.tx.QueryRow(ctx, withCells(surveySQL, cells), pgx.QueryExecModeDescribeExec,
-		g.OriginX, g.OriginY, g.StepX, g.StepY, g.Rows, g.Cols, layer.MaxOffLattice, s.Indexed,
-	).Scan(&f.Rows, &f.NullIndices, &f.OutsideGrid, &f.MinRow, &f.MaxRow, &f.MinCol, &f.MaxCol, &f.Located, &f.HalfLocated,
-		&fits[0], &fits[1], &fits[2], &fits[3],
-		&f.OffsetX.Min, &f.OffsetX.Max, &f.OffsetYNorthUp.Min, &f.OffsetYNorthUp.Max, &f.OffsetYSouthUp.Min, &f.OffsetYSouthUp.Max)
-	if err != nil {
+	sql, args := surveyQuery(s, cells)
+	f, err = scanSurvey(s, t.tx.QueryRow(ctx, sql, append([]any{pgx.QueryExecModeDescribeExec}, args...)...))
+	if err != nil || !s.Whole || s.Tiled {
 		return f, faultOf(err)
-	}
-	f.Fits = make(map[layer.Hypothesis]int64, len(fits))
-	for i, h := range layer.Hypotheses() {
-		f.Fits[h] = fits[i]
-	}
-	if !s.Whole {
-		return f, nil
 	}
 	best, fitting, known := f.Best()
 	anchor := 0.0
@@ -98,6 +84,34 @@ func (t *Tx) Survey(ctx context.Context, s layer.Survey) (f layer.Findings, err 
 		return c, err
 	})
 	return f, faultOf(err)
+}
+
+// surveyQuery gives the query for what survey.sql tells of cells, or, of tiles, for
+// what their places tell: nothing looks into them. Its answer is one row.
+func surveyQuery(s layer.Survey, cells string) (sql string, args []any) {
+	g := s.Grid
+	if s.Tiled {
+		rows, cols := tile.Count(g)
+		return `SELECT count(*), count(*) FILTER (WHERE tile_row >= $1 OR tile_col >= $2 OR tile_row < 0 OR tile_col < 0),
+			min(tile_row), max(tile_row), min(tile_col), max(tile_col) FROM ` + quote(s.Relation.Table), []any{rows, cols}
+	}
+	return withCells(surveySQL, cells), []any{g.OriginX, g.OriginY, g.StepX, g.StepY, g.Rows, g.Cols, layer.MaxOffLattice, s.Indexed}
+}
+
+// scanSurvey reads the row that surveyQuery asks for.
+func scanSurvey(s layer.Survey, row pgx.Row) (f layer.Findings, err error) {
+	if s.Tiled {
+		return f, row.Scan(&f.Rows, &f.OutsideGrid, &f.MinRow, &f.MaxRow, &f.MinCol, &f.MaxCol)
+	}
+	fits := make([]int64, len(layer.Hypotheses()))
+	err = row.Scan(&f.Rows, &f.NullIndices, &f.OutsideGrid, &f.MinRow, &f.MaxRow, &f.MinCol, &f.MaxCol, &f.Located, &f.HalfLocated,
+		&fits[0], &fits[1], &fits[2], &fits[3],
+		&f.OffsetX.Min, &f.OffsetX.Max, &f.OffsetYNorthUp.Min, &f.OffsetYNorthUp.Max, &f.OffsetYSouthUp.Min, &f.OffsetYSouthUp.Max)
+	f.Fits = make(map[layer.Hypothesis]int64, len(fits))
+	for i, h := range layer.Hypotheses() {
+		f.Fits[h] = fits[i]
+	}
+	return f, err
 }
 
 func withCells(sql, cells string) string { return strings.Replace(sql, "/*cells*/", cells, 1) }
@@ -138,13 +152,4 @@ func sampleOf(s layer.Survey) string {
 		}
 	}
 	return strings.Join(parts, " UNION ALL ")
-}
-
-// surveyTiles looks at the places of tiles and not into them.
-func (t *Tx) surveyTiles(ctx context.Context, s layer.Survey) (f layer.Findings, err error) {
-	rows, cols := tile.Count(s.Grid)
-	err = t.tx.QueryRow(ctx, `SELECT count(*), count(*) FILTER (WHERE tile_row >= $1 OR tile_col >= $2 OR tile_row < 0 OR tile_col < 0),
-		min(tile_row), max(tile_row), min(tile_col), max(tile_col) FROM `+quote(s.Relation.Table), pgx.QueryExecModeDescribeExec, rows, cols).
-		Scan(&f.Rows, &f.OutsideGrid, &f.MinRow, &f.MaxRow, &f.MinCol, &f.MaxCol)
-	return f, faultOf(err)
 }

@@ -133,8 +133,8 @@ func claimsOf(rows []layer.CatalogRow, dataSchema string) []*Claim {
 	return claims
 }
 
-// examine brings the evidence in: all tables in one query, then the rows of
-// each.
+// examine brings the evidence in: all tables in one query, then samples of the rows
+// of many in a round trip, or all rows of one after the other.
 func examine(ctx context.Context, tx Tx, claims []*Claim, whole bool) (err error) {
 	var tables []layer.Table
 	for _, c := range claims {
@@ -144,22 +144,41 @@ func examine(ctx context.Context, tx Tx, claims []*Claim, whole bool) (err error
 	if err != nil {
 		return err
 	}
+	var surveyed []*Claim
+	var surveys []layer.Survey
 	for _, c := range claims {
 		n := len(c.Candidates)
 		c.Settle(relations[:n])
 		relations = relations[n:]
-		s, ok := c.Survey(whole)
-		if !ok {
-			continue
+		if s, ok := c.Survey(whole); ok {
+			surveyed, surveys = append(surveyed, c), append(surveys, s)
 		}
-		findings, err := tx.Survey(ctx, s)
-		if err != nil {
-			return inLayer(c.Name, err)
-		}
-		c.Conclude(findings, whole)
-		c.rowsRead = findings.Rows
+	}
+	findings, err := survey(ctx, tx, surveys, whole)
+	for i, f := range findings {
+		surveyed[i].Conclude(f, whole)
+		surveyed[i].rowsRead = f.Rows
+	}
+	if err != nil {
+		return inLayer(surveyed[len(findings)].Name, err)
 	}
 	return nil
+}
+
+// survey answers in request order, up to the one that failed.
+func survey(ctx context.Context, tx Tx, surveys []layer.Survey, whole bool) ([]layer.Findings, error) {
+	if !whole {
+		return tx.Surveys(ctx, surveys)
+	}
+	var found []layer.Findings
+	for _, s := range surveys {
+		f, err := tx.Survey(ctx, s)
+		if err != nil {
+			return found, err
+		}
+		found = append(found, f)
+	}
+	return found, nil
 }
 
 // inLayer says in which layer something went wrong. The end of a context stays

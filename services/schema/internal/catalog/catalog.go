@@ -40,6 +40,9 @@ type Tx interface {
 	// Relations answers in request order.
 	Relations(ctx context.Context, tables []layer.Table) ([]layer.Relation, error)
 	Survey(ctx context.Context, s layer.Survey) (layer.Findings, error)
+	// Surveys surveys samples, in request order; where one fails, those before
+	// it are given with the error.
+	Surveys(ctx context.Context, s []layer.Survey) ([]layer.Findings, error)
 	CheckCoordinates(ctx context.Context, c layer.CoordinateCheck) (layer.CoordinateFindings, error)
 	Layers(ctx context.Context, names []string) ([]layer.Record, error)
 	LayersOf(ctx context.Context, source layer.Table, oid uint32) ([]string, error)
