@@ -180,6 +180,7 @@ func (p *Process) Serve(ctx context.Context, services ...*Service) error {
 		return err
 	}
 
+	limitMemory(services)
 	failed := make(chan error, 4)
 	var serving sync.WaitGroup
 	run := func(what string, serve func() error) {

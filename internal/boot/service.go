@@ -33,6 +33,9 @@ type Service struct {
 	Handlers map[string]http.Handler
 	// Flight is its part of Arrow Flight; nil for services without one.
 	Flight *Flight
+	// MemoryBytes is what it lets its work lease at most; 0 where it does not
+	// count.
+	MemoryBytes int64
 	// Check says whether it can work now; nil error means yes.
 	Check func(context.Context) error
 	// Drain is told, if set, when no new calls are taken any more: calls that

@@ -4,40 +4,39 @@ import (
 	"context"
 	_ "embed"
 	"io"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 	"golang.org/x/sync/errgroup"
-	"golang.org/x/sync/semaphore"
 
-	"github.com/rasterloom/rasterloom/fault"
 	"github.com/rasterloom/rasterloom/internal/layer"
 )
 
 // CellOptions say how cells are read.
 type CellOptions struct {
 	// Connections is the largest number of connections that one set of streams
-	// reads over. Default 4.
+	// reads over, while there are enough. Default 4.
 	Connections int
 	// Wait is the longest wait for connections. Default 5 s.
 	Wait time.Duration
 }
 
+const defaultConnections = 4
+
 // CellReader reads stored cells, of many layers at one moment.
 type CellReader struct {
-	store *Store
-	opts  CellOptions
-	// connections counts the pool's: a set takes all that it needs in one step,
-	// since two sets that each hold a part and wait for the rest would wait for
-	// ever.
-	connections *semaphore.Weighted
-	limit       int64
+	store  *Store
+	opts   CellOptions
+	shares *cellShares
 	// snapshot is the state of the database that sets see, exported by another
 	// transaction; empty for the state at hand.
 	snapshot string
 	// sign is how often an idle connection tells the database that it is needed.
 	sign time.Duration
+	// idle is how long a surplus connection may be so.
+	idle time.Duration
 	// fits decides which layers are read in slices. Tests replace it, to have
 	// every table read both ways.
 	fits func(layer.CellRequest, cellTable) bool
@@ -46,13 +45,13 @@ type CellReader struct {
 // NewCellReader makes a reader over a store's connections.
 func NewCellReader(store *Store, opts CellOptions) *CellReader {
 	if opts.Connections <= 0 {
-		opts.Connections = 4
+		opts.Connections = defaultConnections
 	}
 	if opts.Wait <= 0 {
 		opts.Wait = 5 * time.Second
 	}
-	limit := int64(store.pool.Config().MaxConns)
-	return &CellReader{store: store, opts: opts, connections: semaphore.NewWeighted(limit), limit: limit, sign: idleLimit / 5, fits: fitsSlices}
+	shares := newCellShares(int64(store.pool.Config().MaxConns), opts.Wait)
+	return &CellReader{store: store, opts: opts, shares: shares, sign: idleLimit / 5, idle: surplusIdle, fits: fitsSlices}
 }
 
 // CellSet is the cells of several layers, read side by side at one snapshot of
@@ -61,11 +60,16 @@ type CellSet struct {
 	ctx     context.Context //nolint:containedctx // it ends the reading in the background, with Close
 	cancel  context.CancelCauseFunc
 	reader  *CellReader
-	held    int64 // connections taken from the reader's count
 	streams []*CellStream
-	lines   []*cellLine
 	slicer  slicer
 	pumps   sync.WaitGroup
+	// most is how many connections the set is worth, and snapshot what they all
+	// see.
+	most     int64
+	snapshot string
+
+	mu    sync.Mutex
+	lines []*cellLine // also taken while only one goroutine knows of the set
 }
 
 // CellStream is the cells of one layer.
@@ -89,21 +93,23 @@ type CellStream struct {
 // LIMIT_EXCEEDED (too many connections in use), Unavailable and Denied as any
 // query.
 func (r *CellReader) Open(ctx context.Context, requests []layer.CellRequest) (*CellSet, error) {
-	set := &CellSet{reader: r, held: min(connectionsFor(requests, r.opts.Connections), r.limit)}
-	if err := r.acquire(ctx, set.held); err != nil {
-		return nil, err
+	set := &CellSet{reader: r, most: min(connectionsFor(requests, r.opts.Connections), r.shares.limit)}
+	if set.most > 0 {
+		if err := r.shares.first(ctx); err != nil {
+			return nil, err
+		}
+		set.add(false)
+		for range r.shares.more(set.most - 1) {
+			set.add(false)
+		}
 	}
 	set.ctx, set.cancel = context.WithCancelCause(ctx)
 	if err := set.connect(requests); err != nil {
 		set.Close()
 		return nil, faultOf(err)
 	}
-	for _, l := range set.lines {
-		set.pumps.Go(func() {
-			if err := guarded(func() error { return l.pump(set.ctx) }); err != nil {
-				set.cancel(err)
-			}
-		})
+	for _, l := range slices.Clone(set.lines) {
+		l.start()
 	}
 	return set, nil
 }
@@ -125,35 +131,21 @@ func connectionsFor(requests []layer.CellRequest, most int) int64 {
 	return int64(min(n, most))
 }
 
-func (r *CellReader) acquire(ctx context.Context, n int64) error {
-	wait, cancel := context.WithTimeout(ctx, r.opts.Wait)
-	defer cancel()
-	if err := r.connections.Acquire(wait, n); err != nil {
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
-		return fault.New(fault.Limit, fault.LimitExceeded,
-			"all %d database connections for reading are in use; none came free within %v", r.limit, r.opts.Wait).
-			With("limit", r.limit)
-	}
-	return nil
-}
-
 // connect looks at the tables over the first connection, decides how each
 // stream is read, and opens the other connections at the snapshot of the first.
 func (s *CellSet) connect(requests []layer.CellRequest) error {
 	var tables []cellTable
-	snapshot := s.reader.snapshot
-	if s.held > 0 {
-		first := s.newLine()
+	s.snapshot = s.reader.snapshot
+	if s.most > 0 {
+		first := s.lines[0]
 		err := first.begin(s.ctx)
 		if err != nil {
 			return err
 		}
-		if snapshot != "" {
-			err = first.adopt(s.ctx, snapshot)
-		} else if s.held > 1 {
-			snapshot, err = first.export(s.ctx)
+		if s.snapshot != "" {
+			err = first.adopt(s.ctx, s.snapshot)
+		} else if s.most > 1 {
+			s.snapshot, err = first.export(s.ctx)
 		}
 		if err != nil {
 			return err
@@ -170,28 +162,40 @@ func (s *CellSet) connect(requests []layer.CellRequest) error {
 		return err
 	}
 	// A stream that is read as a whole takes one connection and no more.
-	if surplus := s.held - int64(len(whole)); surplus > 0 && s.slicer.empty() {
-		s.held -= surplus
-		s.reader.connections.Release(surplus)
+	if s.slicer.empty() {
+		s.most = min(s.most, int64(len(whole)))
+		for int64(len(s.lines)) > max(1, s.most) {
+			s.lines[len(s.lines)-1].leave()
+		}
 	}
-	if err := s.join(snapshot); err != nil {
+	if err := s.join(len(whole) > 0); err != nil {
 		return err
 	}
 	s.assign(whole)
 	return nil
 }
 
-// join opens the connections that are left to open, at the snapshot of the
-// first, side by side: one that the pool does not have yet takes its time.
-func (s *CellSet) join(snapshot string) error {
+// join makes the first connection ready, and the others where it matters which
+// there are: at the snapshot of the first, side by side, since one that the pool
+// does not have yet takes its time. Otherwise they come when they come.
+func (s *CellSet) join(all bool) error {
 	var group errgroup.Group
-	for _, l := range s.lines {
-		group.Go(func() error { return guarded(func() error { return l.settle(s.ctx) }) })
-	}
-	for int64(len(s.lines)) < s.held {
-		l := s.newLine()
+	for _, l := range slices.Clone(s.lines) {
 		group.Go(func() error {
-			return guarded(func() error { return l.join(s.ctx, snapshot) })
+			return guarded(func() error {
+				if !l.surplus {
+					return l.settle(s.ctx)
+				}
+				if !all {
+					return nil
+				}
+				err := l.join(s.ctx, s.snapshot)
+				if l.missing(err) {
+					l.leave()
+					return nil
+				}
+				return err
+			})
 		})
 	}
 	return group.Wait()
@@ -264,11 +268,15 @@ func (s *CellSet) Stream(i int) *CellStream { return s.streams[i] }
 func (s *CellSet) Close() {
 	s.cancel(context.Canceled)
 	s.pumps.Wait()
-	for _, l := range s.lines {
+	for _, l := range slices.Backward(s.lines) {
+		if l.surplus { // which a failure to open can leave
+			l.leave()
+			continue
+		}
 		l.close(s.ctx)
+		s.reader.shares.releaseFirst()
 	}
-	s.reader.connections.Release(s.held)
-	s.held = 0
+	s.lines = nil
 }
 
 // Next gives the next chunk, and io.EOF once every cell was read. Errors:
@@ -305,6 +313,8 @@ func (s *CellStream) Next(ctx context.Context) (*layer.Chunk, error) {
 // Recycle gives a chunk back.
 func (s *CellStream) Recycle(c *layer.Chunk) {
 	s.free <- c
+	s.set.mu.Lock()
+	defer s.set.mu.Unlock()
 	for _, l := range s.set.lines {
 		select {
 		case l.wake <- struct{}{}:

@@ -40,7 +40,7 @@ func (r *CellReader) OpenJoined(ctx context.Context, request layer.JoinRequest) 
 	if err != nil {
 		return nil, err
 	}
-	if err := r.acquire(ctx, 1); err != nil {
+	if err := r.shares.first(ctx); err != nil {
 		return nil, err
 	}
 	j := &JoinedCells{
@@ -141,7 +141,7 @@ func (j *JoinedCells) Close() {
 		}
 		j.conn.Release()
 	}
-	j.reader.connections.Release(1)
+	j.reader.shares.releaseFirst()
 }
 
 // joinedValue reads a value in PostgreSQL's binary format; false where its type

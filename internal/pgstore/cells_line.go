@@ -19,9 +19,11 @@ import (
 
 // cellLine is one connection of a set, in a transaction at the set's snapshot.
 type cellLine struct {
-	set  *CellSet
-	conn *pgxpool.Conn
-	tx   pgx.Tx
+	set *CellSet
+	// surplus is true for all but the one that holds the snapshot.
+	surplus bool
+	conn    *pgxpool.Conn
+	tx      pgx.Tx
 	// alone is the one stream that the connection reads, to its end by one query.
 	alone *CellStream
 	// turns are streams that take turns by cursors.
@@ -34,13 +36,6 @@ type cellLine struct {
 	wake chan struct{}
 	// scratch is for decoding tiles.
 	scratch tile.Scratch
-}
-
-// newLine adds a line, without a connection yet.
-func (s *CellSet) newLine() *cellLine {
-	l := &cellLine{set: s, statements: map[string]string{}, wake: make(chan struct{}, 1)}
-	s.lines = append(s.lines, l)
-	return l
 }
 
 // begin takes a connection and begins its transaction.
@@ -152,7 +147,7 @@ func (l *cellLine) pump(ctx context.Context) error {
 			return faultOf(err)
 		}
 	}
-	for {
+	for steady := 0; ; {
 		progress := false
 		for _, c := range cursors {
 			did, err := c.advance(ctx)
@@ -164,8 +159,15 @@ func (l *cellLine) pump(ctx context.Context) error {
 		cursors = slices.DeleteFunc(cursors, func(c *cellCursor) bool { return c.ended })
 		pending := false
 		if l.slices {
+			if l.set.reader.shares.wanted() && l.mayLeave() {
+				return nil
+			}
 			slice, ok := l.set.slicer.take(l)
 			if ok {
+				if steady++; steady >= steadySlices {
+					steady = 0
+					l.set.grow()
+				}
 				read := slice.read
 				if slice.from.placer != nil {
 					read = slice.readTiles
@@ -181,8 +183,11 @@ func (l *cellLine) pump(ctx context.Context) error {
 			return nil
 		}
 		if !progress {
-			if err := l.wait(ctx); err != nil {
+			steady = 0
+			if idle, err := l.wait(ctx); err != nil {
 				return err
+			} else if idle && l.mayLeave() {
+				return nil
 			}
 		}
 	}
@@ -190,20 +195,26 @@ func (l *cellLine) pump(ctx context.Context) error {
 
 // wait waits for a chunk. A consumer may be slow for hours, and the database
 // ends sessions that are idle in a transaction, since their owner may be lost:
-// it is told that this one is not.
-func (l *cellLine) wait(ctx context.Context) error {
+// it is told that this one is not. It is idle when none came for long.
+func (l *cellLine) wait(ctx context.Context) (idle bool, err error) {
 	sign := time.NewTicker(l.set.reader.sign)
 	defer sign.Stop()
+	var long <-chan time.Time
+	if l.surplus {
+		long = time.After(l.set.reader.idle)
+	}
 	for {
 		select {
 		case <-l.wake:
-			return nil
+			return false, nil
+		case <-long:
+			return true, nil
 		case <-sign.C:
 			if _, err := l.tx.Exec(ctx, "SELECT"); err != nil {
-				return faultOf(err)
+				return false, faultOf(err)
 			}
 		case <-ctx.Done():
-			return ctx.Err()
+			return false, ctx.Err()
 		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 	"sync"
 
@@ -107,6 +108,24 @@ func (s *slicer) done() bool {
 		}
 	}
 	return true
+}
+
+// available reports whether a slice could be taken now.
+func (s *slicer) available() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.ContainsFunc(s.streams, func(t *slicedStream) bool { return t.more() && len(t.free) > 0 })
+}
+
+// disown leaves the streams of a connection that goes to the others.
+func (s *slicer) disown(l *cellLine) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, t := range s.streams {
+		if t.owner == l {
+			t.owner = nil
+		}
+	}
 }
 
 // more reports whether a part of the stream is not cut yet.

@@ -236,7 +236,7 @@ func TestSlicesShareAPlan(t *testing.T) {
 func TestIdleConnectionsGiveSigns(t *testing.T) {
 	t.Parallel()
 	reader, pool := newReader(t, CellOptions{Connections: 2})
-	reader.sign = 20 * time.Millisecond
+	reader.sign, reader.idle = 20*time.Millisecond, time.Hour
 	set, err := reader.Open(t.Context(), []layer.CellRequest{dense(t, pool, "birds", 400)})
 	if err != nil {
 		t.Fatal(err)

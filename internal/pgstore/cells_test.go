@@ -275,9 +275,7 @@ func TestCellsOfEveryStorage(t *testing.T) {
 		set.Close()
 		set.Close()
 	}
-	if busy := pool.Stat().AcquiredConns(); busy != 0 {
-		t.Errorf("%d connections were not given back", busy)
-	}
+	requireQuiet(t, pool)
 }
 
 // span is a random part of [0, n), maybe empty.
@@ -366,9 +364,7 @@ func TestCellsRefuseBadRows(t *testing.T) {
 			t.Errorf("error %v, want LAYER_CHANGED", err)
 		}
 	})
-	if busy := pool.Stat().AcquiredConns(); busy != 0 {
-		t.Errorf("%d connections were not given back", busy)
-	}
+	requireQuiet(t, pool)
 }
 
 // Each rule takes what it says of a cell stored more than once, whatever the
@@ -561,37 +557,6 @@ func TestCellsLoseTheDatabase(t *testing.T) {
 			t.Errorf("stream %d: error %v, want Unavailable", i, err)
 		}
 	}
-}
-
-// Sets that need more connections than are free wait, and are then refused:
-// they never hold a part and wait for the rest.
-func TestCellsShareConnections(t *testing.T) {
-	t.Parallel()
-	reader, pool := newReader(t, CellOptions{Connections: 4, Wait: 50 * time.Millisecond})
-	var requests []layer.CellRequest
-	for i := range 4 {
-		l := big(t, pool, fmt.Sprintf("layer_%d", i), 30)
-		requests = append(requests, layer.CellRequest{Layer: l, Window: l.Grid.Window(), ChunkCells: 10})
-	}
-	var sets []*CellSet
-	for range reader.limit / 4 {
-		set, err := reader.Open(t.Context(), requests)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer set.Close()
-		sets = append(sets, set)
-	}
-	_, err := reader.Open(t.Context(), requests)
-	if f := fault.From(err); f == nil || f.Kind != fault.Limit {
-		t.Fatalf("error %v, want Limit", err)
-	}
-	sets[0].Close()
-	set, err := reader.Open(t.Context(), requests)
-	if err != nil {
-		t.Fatal(err)
-	}
-	set.Close()
 }
 
 // A mean is within its values, also where their sum is more than float64 holds.

@@ -22,11 +22,12 @@ func (c cellSource) Join(ctx context.Context, request layer.JoinRequest) (merge.
 // memory of one stream more than the join, which has one row in hand.
 func comparison(reader *pgstore.CellReader, budget *merge.Budget) func(context.Context, *merge.Plan) (merge.Comparison, error) {
 	return func(ctx context.Context, plan *merge.Plan) (merge.Comparison, error) {
-		release, err := budget.Lease(ctx, access.From(ctx).Name, plan.PeakMemory())
+		bytes, release, err := budget.Lease(ctx, access.From(ctx).Name, plan.Wish())
 		if err != nil {
 			return merge.Comparison{}, err
 		}
 		defer release()
+		plan = plan.Within(bytes)
 		rows := merge.Rows{Start: plan.Window.RowStart, Stop: plan.Window.RowStop}
 		joined, err := reader.OpenJoined(ctx, plan.JoinRequest(rows))
 		if err != nil {

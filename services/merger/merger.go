@@ -38,8 +38,8 @@ type Config struct {
 	MaxStreamBytes int64 `help:"Largest memory of one stream, in bytes." env:"RASTERLOOM_MAX_STREAM_BYTES" default:"402653184"`
 	MemoryBytes    int64 `help:"Largest memory of all streams together, in bytes." env:"RASTERLOOM_MEMORY_BYTES" default:"536870912"`
 	BandBytes      int64 `help:"Size of the bands that the lattice is cut into, in bytes." env:"RASTERLOOM_BAND_BYTES" default:"8388608"`
-	MaxConnections int   `help:"Database connections of this process." env:"RASTERLOOM_MAX_CONNECTIONS" default:"24"`
-	Connections    int   `help:"Database connections that one stream reads over." env:"RASTERLOOM_STREAM_CONNECTIONS" default:"4"`
+	MaxConnections int   `help:"Database connections of this process: each stream needs one." env:"RASTERLOOM_MAX_CONNECTIONS" default:"48"`
+	Connections    int   `help:"Database connections that one stream reads over, while there are enough." env:"RASTERLOOM_STREAM_CONNECTIONS" default:"4"`
 
 	UseLegacyMerge bool `help:"Deprecated: merge by one full outer join in SQL where a request does not say otherwise. See docs/legacy-merge.md." env:"RASTERLOOM_USE_LEGACY_MERGE"`
 
@@ -98,8 +98,10 @@ func build(ctx context.Context, cfg Config, deps boot.Deps, allocator memory.All
 		Handlers: map[string]http.Handler{path: handler, exportPath: exportHandler},
 		Flight:   &boot.Flight{Register: streams.Register, Options: []grpc.ServerOption{grpc.ForceServerCodecV2(flight.Codec())}},
 		Check:    store.Ping,
-		Drain:    drain,
-		Close:    func() { stop(); store.Close() },
+		// The backstop of what leases promise.
+		MemoryBytes: budget.Bytes(),
+		Drain:       drain,
+		Close:       func() { stop(); store.Close() },
 	}, nil
 }
 

@@ -53,9 +53,10 @@ func New(ctx context.Context, cfg Config, deps boot.Deps) (*boot.Service, error)
 	handlers[path] = handler
 	opened.guard(handlers)
 	return &boot.Service{
-		Name:     schemav1connect.SchemaServiceName,
-		Handlers: handlers,
-		Flight:   puts,
+		Name:        schemav1connect.SchemaServiceName,
+		Handlers:    handlers,
+		Flight:      puts,
+		MemoryBytes: int64(cfg.Ingest.Streams) * cfg.Ingest.MemoryBytes,
 		Check: func(ctx context.Context) error {
 			if err := opened.check(); err != nil {
 				return err

@@ -53,6 +53,12 @@ type broken struct {
 // breakable makes a database with so many layers.
 func breakable(t *testing.T, layers int) (url string, pool *pgxpool.Pool) {
 	t.Helper()
+	return breakableOf(t, layers, faultSide)
+}
+
+// breakableOf makes one with layers of side² cells.
+func breakableOf(t *testing.T, layers, side int) (url string, pool *pgxpool.Pool) {
+	t.Helper()
 	url = pgtest.URL(t)
 	pool = pgtest.Connect(t, url)
 	exec := func(sql string) {
@@ -65,9 +71,9 @@ func breakable(t *testing.T, layers int) (url string, pool *pgxpool.Pool) {
 	for i := range layers {
 		exec(fmt.Sprintf(`INSERT INTO public.resampled_datasets
 			(name, target_crs, bounds, shape_height, shape_width, data_type, data_table_name, metadata)
-			VALUES ('layer_%[1]d', 'EPSG:3035', ARRAY[0, 0, %[2]d, %[2]d], %[2]d, %[2]d, 'int16', 'resampled_layer_%[1]d', '{}')`, i, faultSide))
+			VALUES ('layer_%[1]d', 'EPSG:3035', ARRAY[0, 0, %[2]d, %[2]d], %[2]d, %[2]d, 'int16', 'resampled_layer_%[1]d', '{}')`, i, side))
 		exec(fmt.Sprintf(`CREATE TABLE public.resampled_layer_%d AS SELECT r AS row_idx, c AS col_idx, ((r * 7 + c) %% 100)::float8 AS value
-			FROM generate_series(0, %[2]d) r, generate_series(0, %[2]d) c`, i, faultSide-1))
+			FROM generate_series(0, %[2]d) r, generate_series(0, %[2]d) c`, i, side-1))
 		exec(fmt.Sprintf("ALTER TABLE public.resampled_layer_%d ADD PRIMARY KEY (row_idx, col_idx)", i))
 		exec(fmt.Sprintf("ANALYZE public.resampled_layer_%d", i))
 	}
@@ -77,6 +83,12 @@ func breakable(t *testing.T, layers int) (url string, pool *pgxpool.Pool) {
 func newBroken(t *testing.T, layers int, flags ...string) broken {
 	t.Helper()
 	url, pool := breakable(t, layers)
+	return serveBroken(t, url, pool, flags...)
+}
+
+func newBrokenOf(t *testing.T, layers, side int, flags ...string) broken {
+	t.Helper()
+	url, pool := breakableOf(t, layers, side)
 	return serveBroken(t, url, pool, flags...)
 }
 
@@ -130,6 +142,7 @@ func (b broken) metric(t *testing.T, name string) float64 {
 type outcome struct {
 	rows int64
 	err  error
+	last []byte // what the last message says, where arrow-go read it
 }
 
 // readingWays are the readers of reliability: what any program does with pyarrow, in
@@ -243,6 +256,7 @@ func readByArrow(ctx context.Context, address string, info *flight.FlightInfo) (
 	defer reader.Release()
 	for reader.Next() {
 		o.rows += reader.RecordBatch().NumRows()
+		o.last = reader.LatestAppMetadata()
 	}
 	o.err = reader.Err()
 	return o

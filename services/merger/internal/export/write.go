@@ -67,23 +67,26 @@ func NewWriter(d *Directory, c Cells, g Generations, e Encoder, b *merge.Budget)
 // Check says whether an order can be carried out. Errors: Exists EXPORT_EXISTS,
 // Limit LIMIT_EXCEEDED.
 func (w *Writer) Check(o Order) error {
-	if err := w.budget.Check(w.memory(o)); err != nil {
+	if err := w.budget.Check(w.wish(o).Least); err != nil {
 		return err
 	}
 	return w.directory.CheckFree(o.Name)
 }
 
-func (w *Writer) memory(o Order) int64 { return o.Plan.PeakMemory() + w.encoder.Memory(o.Plan) }
+func (w *Writer) wish(o Order) merge.Wish {
+	wish, file := o.Plan.Wish(), w.encoder.Memory(o.Plan)
+	return merge.Wish{Least: wish.Least + file, Most: wish.Most + file}
+}
 
 // Run carries out an order: all layers are read at one moment, and what is
 // written appears, whole, once everything agrees. On an error nothing stays.
 func (w *Writer) Run(ctx context.Context, id string, o Order, tell Teller) (Manifest, error) {
 	rows := merge.Rows{Start: o.Plan.Window.RowStart, Stop: o.Plan.Window.RowStop}
-	sources, release, err := w.acquire(ctx, o, rows)
+	r, err := w.acquire(ctx, o, rows)
 	if err != nil {
 		return Manifest{}, err
 	}
-	defer func() { release() }()
+	defer func() { r.release() }()
 	tell.Writing()
 	stage, err := w.directory.stage(id, o.Name)
 	if err != nil {
@@ -96,15 +99,15 @@ func (w *Writer) Run(ctx context.Context, id string, o Order, tell Teller) (Mani
 	if err := c.begin(); err != nil {
 		return Manifest{}, err
 	}
-	result, err := merge.Weave(ctx, o.Plan, rows, sources, c.add)
+	result, err := merge.Weave(ctx, r.plan, rows, r.sources, c.add)
 	if err != nil {
 		return Manifest{}, err
 	}
 	if err := c.end(); err != nil {
 		return Manifest{}, err
 	}
-	release()
-	release = func() {}
+	r.release()
+	r.release = func() {}
 
 	m := manifestOf(o.Plan, result, c.parts)
 	if m.Rows != result.Rows {
@@ -126,41 +129,49 @@ func (w *Writer) Run(ctx context.Context, id string, o Order, tell Teller) (Mani
 	return m, stage.publish()
 }
 
+// means is what an order is carried out with.
+type means struct {
+	plan    *merge.Plan // in the memory that was had
+	sources []merge.Source
+	release func()
+}
+
 // acquire gets memory and connections. Streams, which have a client that waits,
 // give up after seconds; an export tries until they are free, and holds nothing
 // meanwhile.
-func (w *Writer) acquire(ctx context.Context, o Order, rows merge.Rows) ([]merge.Source, func(), error) {
+func (w *Writer) acquire(ctx context.Context, o Order, rows merge.Rows) (means, error) {
 	for {
-		sources, release, err := w.tryAcquire(ctx, o, rows)
+		r, err := w.tryAcquire(ctx, o, rows)
 		if err == nil {
-			return sources, release, nil
+			return r, nil
 		}
 		if f := fault.From(err); f.Kind != fault.Limit || ctx.Err() != nil {
-			return nil, nil, err
+			return means{}, err
 		}
 		select {
 		case <-time.After(w.pause):
 		case <-ctx.Done():
-			return nil, nil, ctx.Err()
+			return means{}, ctx.Err()
 		}
 	}
 }
 
-func (w *Writer) tryAcquire(ctx context.Context, o Order, rows merge.Rows) ([]merge.Source, func(), error) {
+func (w *Writer) tryAcquire(ctx context.Context, o Order, rows merge.Rows) (means, error) {
 	// An order may have waited for long: look before reading for nothing.
 	if err := w.generations.CheckGenerations(ctx, o.Plan); err != nil {
-		return nil, nil, err
+		return means{}, err
 	}
-	release, err := w.budget.Lease(ctx, o.Owner, w.memory(o))
+	bytes, release, err := w.budget.Lease(ctx, o.Owner, w.wish(o))
 	if err != nil {
-		return nil, nil, err
+		return means{}, err
 	}
-	sources, closeAll, err := w.cells.Open(ctx, o.Plan.Requests(rows))
+	plan := o.Plan.Within(bytes - w.encoder.Memory(o.Plan))
+	sources, closeAll, err := w.cells.Open(ctx, plan.Requests(rows))
 	if err != nil {
 		release()
-		return nil, nil, err
+		return means{}, err
 	}
-	return sources, func() { closeAll(); release() }, nil
+	return means{plan, sources, func() { closeAll(); release() }}, nil
 }
 
 // cutter cuts the batches of a merge into parts. There is always a first part,

@@ -51,12 +51,13 @@ func (s *Server) stream(ctx context.Context, t ticket, stream grpc.ServerStream,
 		return err
 	}
 	plan.After = t.After
-	release, err := s.opts.Budget.Lease(ctx, t.Principal, plan.PeakMemory())
+	bytes, release, err := s.opts.Budget.Lease(ctx, t.Principal, plan.Wish())
 	if err != nil {
 		return err
 	}
 	defer release()
-	defer report.leased(plan.PeakMemory())()
+	report.leased(bytes)
+	plan = plan.Within(bytes)
 
 	schema, err := columnar.SchemaOf(plan)
 	if err != nil {

@@ -3,6 +3,8 @@ package flight
 import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
+
+	"github.com/rasterloom/rasterloom/services/merger/internal/merge"
 )
 
 // metrics are the merger's numbers, over all streams. docs/metrics.md lists
@@ -16,12 +18,13 @@ type metrics struct {
 	batches prometheus.Counter
 	bytes   prometheus.Counter
 	phases  *prometheus.HistogramVec
-	leased  prometheus.Gauge
 }
 
 // newMetrics makes the metrics and registers them, if there is where to.
-func newMetrics(registry prometheus.Registerer) *metrics {
+func newMetrics(registry prometheus.Registerer, budget *merge.Budget) *metrics {
 	into := promauto.With(registry)
+	into.NewGaugeFunc(prometheus.GaugeOpts{Name: "rasterloom_merger_memory_leased_bytes", Help: "Memory that streams and exports lease now."},
+		func() float64 { return float64(budget.Leased()) })
 	counter := func(name, help string) prometheus.Counter {
 		return into.NewCounter(prometheus.CounterOpts{Name: "rasterloom_merger_" + name, Help: help})
 	}
@@ -42,6 +45,5 @@ func newMetrics(registry prometheus.Registerer) *metrics {
 			Name: "rasterloom_merger_phase_seconds", Help: "Time that streams spent in each phase.",
 			Buckets: prometheus.ExponentialBuckets(0.001, 4, 10),
 		}, []string{"phase"}),
-		leased: gauge("memory_leased_bytes", "Memory that streams lease now."),
 	}
 }

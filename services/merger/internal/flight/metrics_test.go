@@ -9,12 +9,14 @@ import (
 	"testing"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/rasterloom/rasterloom/services/merger/internal/merge"
 )
 
 // docs/metrics.md lists the metrics as they are.
 func TestMetricsAreDocumented(t *testing.T) {
 	registry := prometheus.NewRegistry()
-	m := newMetrics(registry)
+	m := newMetrics(registry, merge.NewBudget(0, 0))
 	m.streams.WithLabelValues("OK").Inc()
 	m.phases.WithLabelValues(phasePlan).Observe(1)
 	families, err := registry.Gather()

@@ -69,11 +69,10 @@ func (r *report) planned(plan *merge.Plan) {
 	r.metrics.shifts.Add(float64(shifts))
 }
 
-// leased counts memory until it is given back.
-func (r *report) leased(bytes int64) (release func()) {
+// leased says how much memory the stream got.
+func (r *report) leased(bytes int64) {
 	r.phase(phaseWait)
-	r.metrics.leased.Add(float64(bytes))
-	return func() { r.metrics.leased.Sub(float64(bytes)) }
+	r.note("memory", bytes)
 }
 
 func (r *report) opened() { r.phase(phaseOpen) }

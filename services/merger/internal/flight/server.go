@@ -91,7 +91,7 @@ func NewServer(planner Planner, cells Cells, opts Options) *Server {
 	}
 	return &Server{
 		planner: planner, cells: cells, signer: newSigner(opts.TicketKeys), opts: opts,
-		running: newRunningStreams(time.Now), metrics: newMetrics(opts.Metrics),
+		running: newRunningStreams(time.Now), metrics: newMetrics(opts.Metrics, opts.Budget),
 	}
 }
 

@@ -13,6 +13,10 @@ import (
 // it, or waits for some, nobody takes more than one share.
 const shares = 4
 
+// parts is how many streams fill a budget, once it is shared among many: each
+// gets that part of it where it can use it.
+const parts = 48
+
 // Budget is memory that everything that merges in this process shares, in the
 // order in which it is asked for.
 type Budget struct {
@@ -21,13 +25,24 @@ type Budget struct {
 
 	mu      sync.Mutex
 	used    int64
-	held    map[string]int64 // by principal; no zeros
+	held    map[string]holding // by principal; no zeros
 	waiting []*lease
 }
 
-// lease is somebody's wish for bytes.
+// holding is what one principal has: bytes, in so many leases.
+type holding struct{ bytes, leases int64 }
+
+// Wish says how many bytes are wanted: Least would do, and more than Most is of
+// no use.
+type Wish struct{ Least, Most int64 }
+
+// Exactly is a wish for so many bytes.
+func Exactly(bytes int64) Wish { return Wish{bytes, bytes} }
+
+// lease is somebody's wish, and what was made of it.
 type lease struct {
 	who   string
+	wish  Wish
 	bytes int64
 	had   chan struct{} // closed once they are had
 }
@@ -41,7 +56,17 @@ func NewBudget(bytes int64, wait time.Duration) *Budget {
 	if wait <= 0 {
 		wait = 5 * time.Second
 	}
-	return &Budget{bytes: bytes, share: bytes / shares, wait: wait, held: map[string]int64{}}
+	return &Budget{bytes: bytes, share: bytes / shares, wait: wait, held: map[string]holding{}}
+}
+
+// Bytes is how many there are.
+func (b *Budget) Bytes() int64 { return b.bytes }
+
+// Leased is how many are leased now.
+func (b *Budget) Leased() int64 {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.used
 }
 
 // Check says whether so many bytes can ever be leased. Errors: Limit
@@ -53,14 +78,15 @@ func (b *Budget) Check(bytes int64) error {
 	return nil
 }
 
-// Lease takes bytes for somebody until release is called. Errors: Limit
-// LIMIT_EXCEEDED when they did not come free in time, or never can; Limit
-// QUOTA_EXCEEDED when they would be more than a share beside others.
-func (b *Budget) Lease(ctx context.Context, who string, bytes int64) (release func(), err error) {
-	if err := b.Check(bytes); err != nil {
-		return nil, err
+// Lease takes bytes for somebody until release is called: the fewer, the more is
+// taken already. Errors: Limit LIMIT_EXCEEDED when the least did not come free in
+// time, or never can; Limit QUOTA_EXCEEDED when it would be more than a share
+// beside others.
+func (b *Budget) Lease(ctx context.Context, who string, w Wish) (bytes int64, release func(), err error) {
+	if err := b.Check(w.Least); err != nil {
+		return 0, nil, err
 	}
-	l := &lease{who: who, bytes: bytes, had: make(chan struct{})}
+	l := &lease{who: who, wish: w, had: make(chan struct{})}
 	b.mu.Lock()
 	b.waiting = append(b.waiting, l)
 	b.grant()
@@ -69,35 +95,37 @@ func (b *Budget) Lease(ctx context.Context, who string, bytes int64) (release fu
 	defer cancel()
 	select {
 	case <-l.had:
-		return func() { b.release(l) }, nil
+		return l.bytes, func() { b.release(l) }, nil
 	case <-wait.Done():
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	select {
 	case <-l.had: // in the same moment
-		return func() { b.release(l) }, nil
+		return l.bytes, func() { b.release(l) }, nil
 	default:
 	}
 	over := b.over(l)
 	b.waiting = slices.DeleteFunc(b.waiting, func(w *lease) bool { return w == l })
 	b.grant() // who comes after it may fit, or be alone now
 	if ctx.Err() != nil {
-		return nil, ctx.Err()
+		return 0, nil, ctx.Err()
 	}
 	if over {
-		return nil, fault.New(fault.Limit, fault.QuotaExceeded,
-			"%d bytes of memory would make more than the share of one caller, %d, while others work: ask for less at a time, or try again later", bytes, b.share).
-			With("quota", "bytes").With("bytes", bytes).With("held", b.held[who]).With("limit", b.share)
+		return 0, nil, fault.New(fault.Limit, fault.QuotaExceeded,
+			"%d bytes of memory would make more than the share of one caller, %d, while others work: ask for less at a time, or try again later", w.Least, b.share).
+			With("quota", "bytes").With("bytes", w.Least).With("held", b.held[who].bytes).With("limit", b.share)
 	}
-	return nil, b.refuse(bytes)
+	return 0, nil, b.refuse(w.Least)
 }
 
 func (b *Budget) release(l *lease) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.used -= l.bytes
-	if b.held[l.who] -= l.bytes; b.held[l.who] == 0 {
+	has := b.held[l.who]
+	b.held[l.who] = holding{has.bytes - l.bytes, has.leases - 1}
+	if has.leases == 1 {
 		delete(b.held, l.who)
 	}
 	b.grant()
@@ -112,28 +140,44 @@ func (b *Budget) grant() {
 		switch {
 		case b.over(l):
 			i++
-		case b.used+l.bytes > b.bytes:
+		case b.used+l.wish.Least > b.bytes:
 			return
 		default:
+			l.bytes = b.fair(l)
 			b.used += l.bytes
-			b.held[l.who] += l.bytes
+			has := b.held[l.who]
+			b.held[l.who] = holding{has.bytes + l.bytes, has.leases + 1}
 			b.waiting = slices.Delete(b.waiting, i, i+1)
 			close(l.had)
 		}
 	}
 }
 
-// over reports whether a wish is for more than a share, beside others.
-func (b *Budget) over(l *lease) bool {
-	if b.held[l.who]+l.bytes <= b.share {
-		return false
+// fair is what a wish is granted. The first streams get most of what there is,
+// since they may stay alone, and the later ones less and less, down to the same
+// small part for each.
+func (b *Budget) fair(l *lease) int64 {
+	room := b.bytes - b.used
+	if !b.alone(l) {
+		room = min(room, b.share-b.held[l.who].bytes)
 	}
+	n := b.held[l.who].leases + 1
+	return max(l.wish.Least, min(l.wish.Most, room, max(room/(n*(n+1)), b.bytes/parts)))
+}
+
+// over reports whether the least of a wish is more than a share, beside others.
+func (b *Budget) over(l *lease) bool {
+	return b.held[l.who].bytes+l.wish.Least > b.share && !b.alone(l)
+}
+
+// alone reports whether nobody else has bytes, or waits for some.
+func (b *Budget) alone(l *lease) bool {
 	for who := range b.held {
 		if who != l.who {
-			return true
+			return false
 		}
 	}
-	return slices.ContainsFunc(b.waiting, func(w *lease) bool { return w.who != l.who })
+	return !slices.ContainsFunc(b.waiting, func(w *lease) bool { return w.who != l.who })
 }
 
 func (b *Budget) refuse(bytes int64) error {

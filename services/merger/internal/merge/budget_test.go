@@ -11,7 +11,7 @@ import (
 // take leases at once, or fails the test.
 func take(t *testing.T, b *Budget, who string, bytes int64) (release func()) {
 	t.Helper()
-	release, err := b.Lease(t.Context(), who, bytes)
+	_, release, err := b.Lease(t.Context(), who, Exactly(bytes))
 	if err != nil {
 		t.Fatalf("%s takes %d: %v", who, bytes, err)
 	}
@@ -30,13 +30,13 @@ func requireReason(t *testing.T, err error, reason fault.Reason) map[string]stri
 func TestNobodyTakesMoreThanAShareBesideOthers(t *testing.T) {
 	b := NewBudget(100, 20*time.Millisecond)
 	all := take(t, b, "alice", 100) // alone
-	_, err := b.Lease(t.Context(), "bob", 10)
+	_, _, err := b.Lease(t.Context(), "bob", Exactly(10))
 	requireReason(t, err, fault.LimitExceeded)
 	all()
 
 	bob := take(t, b, "bob", 10)
 	alice := take(t, b, "alice", 25)
-	_, err = b.Lease(t.Context(), "alice", 1)
+	_, _, err = b.Lease(t.Context(), "alice", Exactly(1))
 	if fields := requireReason(t, err, fault.QuotaExceeded); fields["limit"] != "25" || fields["held"] != "25" {
 		t.Errorf("fields %v", fields)
 	}
@@ -49,7 +49,7 @@ func TestNobodyTakesMoreThanAShareBesideOthers(t *testing.T) {
 	if b.used != 0 || len(b.held) != 0 || len(b.waiting) != 0 {
 		t.Errorf("left over: %d bytes, %v, %d waiting", b.used, b.held, len(b.waiting))
 	}
-	_, err = b.Lease(t.Context(), "alice", 101)
+	_, _, err = b.Lease(t.Context(), "alice", Exactly(101))
 	requireReason(t, err, fault.LimitExceeded)
 }
 
@@ -62,7 +62,7 @@ func TestTheBudgetKeepsItsOrder(t *testing.T) {
 	wish := func(name string, bytes int64) {
 		waiting := len(b.waiting)
 		go func() {
-			release, err := b.Lease(context.WithoutCancel(t.Context()), "alice", bytes)
+			_, release, err := b.Lease(context.WithoutCancel(t.Context()), "alice", Exactly(bytes))
 			if err != nil {
 				t.Error(err)
 				return
@@ -94,9 +94,59 @@ func TestWhoGivesUpLeavesTheBudget(t *testing.T) {
 	release := take(t, b, "alice", 100)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := b.Lease(ctx, "alice", 1); err != context.Canceled { //nolint:errorlint // the very one
+	if _, _, err := b.Lease(ctx, "alice", Exactly(1)); err != context.Canceled { //nolint:errorlint // the very one
 		t.Errorf("got %v", err)
 	}
 	release()
 	take(t, b, "alice", 100)()
+}
+
+// The first streams get what they ask for, and later ones less and less, so that
+// many more fit than could have all; nobody gets less than it needs.
+func TestSharesOfTheBudgetShrink(t *testing.T) {
+	const mib = 1 << 20
+	b := NewBudget(512*mib, 10*time.Millisecond)
+	var had []int64
+	var releases []func()
+	lease := func(who string) error {
+		bytes, release, err := b.Lease(t.Context(), who, Wish{Least: 8 * mib, Most: 30 * mib})
+		if err == nil {
+			had, releases = append(had, bytes), append(releases, release)
+		}
+		return err
+	}
+	for range 34 {
+		if err := lease("alice"); err != nil {
+			t.Fatalf("after %v: %v", had, err)
+		}
+	}
+	for i, bytes := range had {
+		if bytes < 8*mib || bytes > 30*mib || i > 0 && bytes > had[i-1] {
+			t.Fatalf("shares %v", had)
+		}
+	}
+	if had[1] != 30*mib || had[33] > 11*mib {
+		t.Errorf("shares %v", had)
+	}
+	err := error(nil)
+	for err == nil {
+		err = lease("alice")
+	}
+	requireReason(t, err, fault.LimitExceeded)
+	if len(had) < 40 {
+		t.Errorf("only %d leases fit", len(had))
+	}
+	for _, release := range releases[20:] {
+		release()
+	}
+	releases, had = releases[:20], nil
+	if err := lease("bob"); err != nil || had[0] != 30*mib {
+		t.Errorf("beside others: %v, %v", had, err)
+	}
+	for _, release := range releases {
+		release()
+	}
+	if b.used != 0 || len(b.held) != 0 {
+		t.Errorf("left over: %d bytes, %v", b.used, b.held)
+	}
 }

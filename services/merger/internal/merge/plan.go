@@ -10,7 +10,6 @@ package merge
 import (
 	"fmt"
 	"math"
-	"slices"
 	"sort"
 	"strings"
 	"unicode"
@@ -108,6 +107,9 @@ const (
 	maxEndpoints  = 16
 	// bandsInFlight is one band being filled and one being read.
 	bandsInFlight = 2
+	// streamBytes is what a stream takes that no plan decides: buffers of
+	// connections, stacks, messages.
+	streamBytes = 512 << 10
 )
 
 func (l Limits) withDefaults() Limits {
@@ -151,6 +153,9 @@ type Plan struct {
 	// After is the last cell that the receiver has already: the table goes on
 	// behind it. Nil: from the beginning.
 	After *Cell
+
+	// tightness is how often the memory was halved: see Within.
+	tightness int
 }
 
 // Complete checks the plan against its limits, fills what was left to it and
@@ -403,7 +408,8 @@ func (p *Plan) bandRowBytes() float64 {
 // band to what fits int on every machine. Source cells under the band count, the
 // halo around them does not: it is the same for a band of one row.
 func (p *Plan) bandRows() int64 {
-	rows := int64(float64(p.Limits.BandBytes) / p.bandRowBytes())
+	most := float64(p.Limits.BandBytes >> p.tightness)
+	rows := int64(most / p.bandRowBytes())
 	rows = max(1, min(rows, math.MaxInt32/p.Window.Cols(), p.Window.Rows()))
 	return max(1, int64(sort.Search(int(rows), func(i int) bool {
 		rows := int64(i) + 1
@@ -411,38 +417,8 @@ func (p *Plan) bandRows() int64 {
 		for j := range p.Threads {
 			size += p.sourceBytes(&p.Threads[j], rows) - p.sourceBytes(&p.Threads[j], 0)
 		}
-		return size > float64(p.Limits.BandBytes)
+		return size > most
 	})))
-}
-
-// chunkCells is the size of the chunks that a thread is read in. Those of a tiled
-// layer take whole rows of its tiles, so that no tile is decoded twice, as long as
-// the memory for that lasts; else parts of these rows, down to one row of cells.
-func (p *Plan) chunkCells(t *Thread) int {
-	budget, least, most := int64(chunkBudget), int64(minChunk), int64(maxChunk)
-	if t.Layer.Format == layer.FormatTiled {
-		least = t.cellsToRead(Rows{p.Window.RowStart, p.Window.RowStop}).Cols()
-		budget, most = tileBudget, least*layer.TileSide
-	}
-	per := budget / (int64(layer.ChunksPerStream(t.Layer)) * layer.CellBytes(t.Layer) * int64(max(1, len(p.Threads))))
-	return int(min(most, max(least, per)))
-}
-
-// PeakMemory is the memory that one stream of the merge needs at most, in
-// bytes: bands and chunks in flight, what is resampled from, and a batch with
-// what its encoding takes.
-func (p *Plan) PeakMemory() int64 {
-	const batchCopies = 3 // the batch, its encoded body, and the copy that gRPC sends
-	size := bandsInFlight*float64(p.bandRows())*p.bandRowBytes() + p.resamplingBytes()
-	size += float64(p.Window.Cols()) * 12 // a row of the coordinates and indices that depend on the column
-	size += batchCopies * p.RowBytes() * float64(min(int64(p.BatchRows), p.Window.Cells()))
-	if slices.ContainsFunc(p.Threads, func(t Thread) bool { return t.Layer.Format == layer.FormatTiled }) {
-		size += tileScratch
-	}
-	for _, t := range p.Threads {
-		size += float64(layer.ChunksPerStream(t.Layer)) * float64(layer.ChunkBytes(t.Layer, p.chunkCells(&t)))
-	}
-	return int64(math.Min(size, math.MaxInt64/2))
 }
 
 // Requests are the cells to read for a range of rows, one for each thread. A

@@ -132,3 +132,54 @@ func TestPlanLimits(t *testing.T) {
 		t.Errorf("indices past int32: %v", f)
 	}
 }
+
+// A plan in less memory is the same table, to the batch; it takes what it says it
+// needs at least, and never more than it is given above that.
+func TestPlanWithin(t *testing.T) {
+	plan := func(cols, layers int, format layer.Format) *Plan {
+		g := grid.Grid{CRS: "EPSG:32633", Rows: 20_000, Cols: cols, OriginY: 20_000, StepX: 1, StepY: 1}
+		p := &Plan{Lattice: g, Window: g.Window()}
+		for i := range layers {
+			p.Threads = append(p.Threads, Thread{
+				Layer:    layer.Layer{Name: "l", Grid: g, StoredType: layer.Float64, Format: format},
+				Relation: grid.Relation{Verdict: grid.VerdictIdentical}, Column: fmt.Sprintf("c%d", i), Type: layer.Float64,
+			})
+		}
+		if err := p.Complete(); err != nil {
+			t.Fatal(err)
+		}
+		return p
+	}
+	for _, format := range []layer.Format{layer.FormatCoordinate, layer.FormatTiled} {
+		for _, cols := range []int{10, 1000, 5000} {
+			for _, layers := range []int{1, 3, 40} {
+				p := plan(cols, layers, format)
+				wish := p.Wish()
+				if wish.Most != p.PeakMemory() || wish.Least > wish.Most {
+					t.Fatalf("%v of %d", wish, p.PeakMemory())
+				}
+				if format != layer.FormatTiled && layers < 40 && wish.Least > 12<<20 {
+					t.Errorf("%d layers %d wide take %d bytes at least", layers, cols, wish.Least)
+				}
+				for bytes := wish.Most + 1; bytes >= wish.Least; bytes -= max(1, wish.Most/50) {
+					within := p.Within(bytes)
+					if peak := within.PeakMemory(); peak > bytes {
+						t.Fatalf("within %d bytes: %d", bytes, peak)
+					}
+					rows := Rows{p.Window.RowStart, p.Window.RowStop}
+					for i, r := range within.Requests(rows) {
+						if whole := p.Requests(rows)[i]; r.Window != whole.Window || r.ChunkCells > whole.ChunkCells || whole.ChunkCells >= cols && r.ChunkCells < cols {
+							t.Fatalf("reads %+v, and %+v in all memory", r, whole)
+						}
+					}
+					if within.BatchRows != p.BatchRows || within.Endpoints != p.Endpoints || within.Window != p.Window {
+						t.Fatal("another table")
+					}
+				}
+				if p.Within(0).PeakMemory() != wish.Least || p.Within(wish.Most).PeakMemory() != wish.Most {
+					t.Error("the ends are others")
+				}
+			}
+		}
+	}
+}
