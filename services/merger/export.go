@@ -6,6 +6,7 @@ import (
 	"github.com/apache/arrow-go/v18/arrow/memory"
 	"go.uber.org/zap"
 
+	"github.com/rasterloom/rasterloom/internal/boot"
 	"github.com/rasterloom/rasterloom/services/merger/internal/columnar"
 	"github.com/rasterloom/rasterloom/services/merger/internal/export"
 	"github.com/rasterloom/rasterloom/services/merger/internal/merge"
@@ -13,7 +14,7 @@ import (
 )
 
 // exports builds the queue of exports; none without a directory.
-func exports(cfg Config, log *zap.Logger, cells cellSource, planner *rpc.Planner, budget *merge.Budget, allocator memory.Allocator) (queue rpc.Exports, drain, stop func(), err error) {
+func exports(cfg Config, deps boot.Deps, cells cellSource, planner *rpc.Planner, budget *merge.Budget, allocator memory.Allocator) (queue rpc.Exports, drain, stop func(), err error) {
 	nothing := func() {}
 	if cfg.ExportDir == "" {
 		return nil, nothing, nothing, nil
@@ -22,12 +23,15 @@ func exports(cfg Config, log *zap.Logger, cells cellSource, planner *rpc.Planner
 	if err != nil {
 		return nil, nil, nil, err
 	}
+	log := deps.Log
 	if log == nil {
 		log = zap.NewNop()
 	}
 	encoder := parquetEncoder{columnar.Parquet{Allocator: allocator}}
+	metrics := newExportMetrics(deps.Metrics)
 	q := export.NewQueue(export.NewWriter(directory, cells, planner, encoder, budget),
-		export.Limits{Running: cfg.Exports, Waiting: cfg.WaitingExports, Each: cfg.ExportsEach}, log.Named("export"))
+		export.Limits{Running: cfg.Exports, Waiting: cfg.WaitingExports, Each: cfg.ExportsEach}, log.Named("export"), metrics.over)
+	metrics.of(deps.Metrics, q.Count)
 	return q, q.Drain, func() { q.Close(); directory.Close() }, nil
 }
 

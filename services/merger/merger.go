@@ -82,7 +82,7 @@ func build(ctx context.Context, cfg Config, deps boot.Deps, allocator memory.All
 	}
 	budget := merge.NewBudget(cfg.MemoryBytes, 0)
 	cells := cellSource{pgstore.NewCellReader(store, pgstore.CellOptions{Connections: cfg.Connections})}
-	queue, drain, stop, err := exports(cfg, deps.Log, cells, planner, budget, allocator)
+	queue, drain, stop, err := exports(cfg, deps, cells, planner, budget, allocator)
 	if err != nil {
 		store.Close()
 		return nil, err

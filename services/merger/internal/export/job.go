@@ -111,8 +111,9 @@ type Job struct {
 	// Succeeded.
 	Failure  *fault.Error
 	Manifest Manifest
-	// Started and Ended are zero before that.
-	Created, Started, Ended time.Time
+	// Started, Began (to write, with all that it takes) and Ended are zero before
+	// that.
+	Created, Started, Began, Ended time.Time
 }
 
 // Over reports whether nothing more will happen.

@@ -57,6 +57,8 @@ type Queue struct {
 	limits Limits
 	log    *zap.Logger
 	now    func() time.Time
+	// over is told of each job that is.
+	over func(Job)
 
 	mu sync.Mutex
 	// jobs are all that are known, the oldest first; waiting those in line.
@@ -84,18 +86,29 @@ type entry struct {
 // errCancelled ends a run that was cancelled.
 var errCancelled = errors.New("the export was cancelled")
 
-// NewQueue makes a queue. Close it.
-func NewQueue(r Runner, l Limits, log *zap.Logger) *Queue {
+// NewQueue makes a queue. over, unless nil, is called for each job that is, and
+// returns at once. Close it.
+func NewQueue(r Runner, l Limits, log *zap.Logger, over func(Job)) *Queue {
 	if l.Running <= 0 {
 		l.Running = 2
 	}
 	if l.Waiting <= 0 {
 		l.Waiting = 64
 	}
+	if over == nil {
+		over = func(Job) {}
+	}
 	return &Queue{
-		runner: r, limits: l, log: log, now: time.Now,
+		runner: r, limits: l, log: log, now: time.Now, over: over,
 		byID: map[string]*entry{}, byKey: map[ownKey]*entry{},
 	}
+}
+
+// Count gives how many jobs run and wait.
+func (q *Queue) Count() (running, waiting int) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.running, len(q.waiting)
 }
 
 // Find gives the job that somebody started with a key; false when there is none, or
@@ -259,6 +272,7 @@ func (q *Queue) change(e *entry, job Job) {
 	if job.Over() {
 		close(e.over)
 		q.report(job)
+		q.over(job)
 	}
 }
 
@@ -270,7 +284,7 @@ type teller struct {
 }
 
 // Writing implements Teller.
-func (t *teller) Writing() { t.set(func(j *Job) { j.Phase = Writing }) }
+func (t *teller) Writing() { t.set(func(j *Job) { j.Phase, j.Began = Writing, t.queue.now() }) }
 
 // Progress implements Teller.
 func (t *teller) Progress(p Progress) { t.set(func(j *Job) { j.Progress = p }) }

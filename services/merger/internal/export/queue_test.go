@@ -87,7 +87,7 @@ func newQueue(t *testing.T, l Limits) (*Queue, *byHand, *observer.ObservedLogs) 
 	t.Helper()
 	core, logs := observer.New(zapcore.InfoLevel)
 	runner := &byHand{runs: make(chan *run, 1000)}
-	q := NewQueue(runner, l, zap.New(core))
+	q := NewQueue(runner, l, zap.New(core), nil)
 	t.Cleanup(q.Close)
 	return q, runner, logs
 }
