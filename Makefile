@@ -154,11 +154,13 @@ vulnerabilities: tools ## Look for known vulnerabilities; VULNDB=file:///path na
 
 
 .PHONY: generate
-generate: tools venv ## Make the Go and Python code of proto/ again
+generate: tools venv ## Make the code of proto/, and the pages of docs/reference and docs/cli.md, again
 	@cd tools/protoc && GOWORK=off go run ./vendorproto ../../proto
 	@buf format -w --path proto/rasterloom
 	@buf generate
 	@bash python/generate.sh
+	@buf build -o - | (cd tools/protoc && GOWORK=off go run ./reference ../../docs/reference/rpc)
+	@go test ./internal/wire ./cmd/rasterloom -run '^TestReference' -update
 
 .PHONY: verify
 verify: tools venv ## Check that generated code is fresh and go.mod files are tidy

@@ -25,6 +25,9 @@ fi
 buf generate -o "$fresh"
 same 'the Go code in gen/' gen "$fresh/gen"
 
+buf build -o - | (cd tools/protoc && GOWORK=off go run ./reference "$fresh/rpc")
+same 'docs/reference/rpc' docs/reference/rpc "$fresh/rpc"
+
 bash python/generate.sh "$fresh/python"
 same 'the Python code in python/src/rasterloom/_gen' python/src/rasterloom/_gen "$fresh/python"
 

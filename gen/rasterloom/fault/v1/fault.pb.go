@@ -33,87 +33,128 @@ const (
 	// No reason given.
 	Reason_REASON_UNSPECIFIED Reason = 0
 	// A field of the request breaks its rule.
+	// To do: change what the fields name; the message says the rule.
 	Reason_REASON_INVALID_ARGUMENT Reason = 1
 	// A grid is not a grid: bounds, shape or step out of range.
+	// To do: correct the bounds, shape or step; for a catalogued layer, its catalog row.
 	Reason_REASON_INVALID_GRID Reason = 2
 	// No layer of that name in the catalog.
+	// To do: spell it as the catalog does, the nearest names are told; or adopt or register it.
 	Reason_REASON_LAYER_NOT_FOUND Reason = 3
 	// The layer is catalogued, but its storage cannot be read.
+	// To do: look at its problems (`rasterloom layers show NAME`), which say how to mend each.
 	Reason_REASON_LAYER_UNREADABLE Reason = 4
 	// A layer is named twice in one request.
+	// To do: name it once.
 	Reason_REASON_LAYER_REPEATED Reason = 5
 	// Two output columns have one name.
+	// To do: give one of them another name (COLUMN=NAME).
 	Reason_REASON_COLUMN_REPEATED Reason = 6
 	// Two catalog rows have one name.
+	// To do: rename one row of the catalog table, and adopt it again.
 	Reason_REASON_LAYER_AMBIGUOUS Reason = 7
 	// Layers are in different coordinate reference systems.
+	// To do: merge layers of one CRS, or reproject one of them before (GDAL) and ingest it.
 	Reason_REASON_CRS_MISMATCH Reason = 8
 	// Layers have no cell in common with the reference or the window.
+	// To do: leave the layer out, or choose another reference, extent or window.
 	Reason_REASON_DISJOINT Reason = 9
 	// What remains after the best shift is above the tolerance.
+	// To do: ask for the layer to be resampled, or raise the tolerance if its values may sit so far off.
 	Reason_REASON_RESIDUAL_TOO_LARGE Reason = 10
 	// A value is outside the limit set for it.
+	// To do: ask for less, such as a window or fewer layers, or have the limit raised where the server is run.
 	Reason_REASON_LIMIT_EXCEEDED Reason = 11
 	// A cell is stored twice.
+	// To do: delete one of the rows that the message names, and give the table a key.
 	Reason_REASON_DUPLICATE_CELL Reason = 12
 	// A stored row lies outside the catalogued grid, or off its lattice.
+	// To do: correct the row or the catalogued grid; `rasterloom layers check NAME --scan` counts such rows.
 	Reason_REASON_CELL_OFF_GRID Reason = 13
 	// A value does not fit the asked type without loss.
+	// To do: ask for a wider type of this column, or for none.
 	Reason_REASON_NARROWING_LOSS Reason = 14
 	// The layer changed since the plan or ticket was made.
+	// To do: plan again, and read the new tickets.
 	Reason_REASON_LAYER_CHANGED Reason = 15
 	// A ticket is malformed, forged or not from this deployment.
+	// To do: plan again; all mergers of a deployment need the same ticket key.
 	Reason_REASON_TICKET_INVALID Reason = 16
 	// A ticket has expired.
+	// To do: renew the endpoint before its end, or plan again.
 	Reason_REASON_TICKET_EXPIRED Reason = 17
 	// No catalog table of that name, or not shaped like one.
+	// To do: name the catalog table as SCHEMA.NAME.
 	Reason_REASON_CATALOG_NOT_FOUND Reason = 18
 	// The database cannot be reached.
+	// To do: try again; whoever runs the server looks whether PostgreSQL runs, and at DATABASE_URL.
 	Reason_REASON_DATABASE_UNAVAILABLE Reason = 19
 	// Another service of the suite cannot be reached.
+	// To do: try again; `rasterloom doctor` says which service is away.
 	Reason_REASON_SERVICE_UNAVAILABLE Reason = 20
 	// The database refuses permission.
+	// To do: grant the role of the service what the message names; `rasterloom sql roles` prints how.
 	Reason_REASON_DATABASE_PERMISSION Reason = 21
 	// Counts or hashes that must agree do not.
+	// To do: read again; if it stays, the stored data are damaged, and the message says where.
 	Reason_REASON_DATA_CORRUPT Reason = 22
 	// The request names an unknown descriptor, action or format.
+	// To do: ask in another way, or use client and server of one release.
 	Reason_REASON_UNSUPPORTED Reason = 23
 	// The process is shutting down.
+	// To do: try again: another process, or the next one, takes the call.
 	Reason_REASON_DRAINING Reason = 24
 	// A bug; the log has it under the request id.
+	// To do: report it with the request id.
 	Reason_REASON_INTERNAL Reason = 25
 	// No migration of that id.
+	// To do: list the migrations.
 	Reason_REASON_MIGRATION_NOT_FOUND Reason = 26
 	// The table has a live migration, or the idempotency key another spec.
+	// To do: finish or abort the one that is there, or take another key.
 	Reason_REASON_MIGRATION_EXISTS Reason = 27
 	// The migration is in a state from which this cannot be done.
+	// To do: look at the migration: it says what can be done next.
 	Reason_REASON_MIGRATION_STATE Reason = 28
 	// The migration changed since its etag was read.
+	// To do: look at the migration again, and decide anew.
 	Reason_REASON_MIGRATION_CHANGED Reason = 29
 	// The table cannot be migrated as it is; every reason is told.
+	// To do: mend what each reason names, and plan again.
 	Reason_REASON_MIGRATION_REFUSED Reason = 30
 	// A lock on the table was not had in time; nothing was changed.
+	// To do: try again, when no long transaction holds the table.
 	Reason_REASON_TABLE_BUSY Reason = 31
 	// No export of that id.
+	// To do: list the exports; those that are long over are forgotten.
 	Reason_REASON_EXPORT_NOT_FOUND Reason = 32
 	// There is something of that name, or the idempotency key has another spec.
+	// To do: take another name, or another key.
 	Reason_REASON_EXPORT_EXISTS Reason = 33
 	// The export is over, or about to be, and cannot be cancelled.
+	// To do: nothing; its end can be watched.
 	Reason_REASON_EXPORT_STATE Reason = 34
 	// The disk that is written to is full, or a quota on it is, or it has less
 	// space than what was asked for needs.
+	// To do: make room on the disk of the server, or ask for less.
 	Reason_REASON_DISK_FULL Reason = 35
 	// There is a layer of that name already.
+	// To do: take another name, or replace the layer if it was ingested.
 	Reason_REASON_LAYER_EXISTS Reason = 36
 	// No table of that name.
+	// To do: name the table as SCHEMA.NAME, and let the role of the service see it.
 	Reason_REASON_TABLE_NOT_FOUND Reason = 37
 	// The flight was cancelled; its tickets are void.
+	// To do: plan again, if the table is still wanted.
 	Reason_REASON_FLIGHT_CANCELLED Reason = 38
 	// No credentials, or none that are good here.
+	// To do: send a token or a certificate that the server knows.
 	Reason_REASON_CREDENTIALS_INVALID Reason = 39
 	// The caller is known, and may not do this.
+	// To do: ask whoever runs the server for the role that the message names.
 	Reason_REASON_PERMISSION_DENIED Reason = 40
 	// The caller takes its whole share already; RetryInfo says when to try again.
+	// To do: wait as long as RetryInfo says, or have fewer calls at a time.
 	Reason_REASON_QUOTA_EXCEEDED Reason = 41
 )
 
