@@ -2,10 +2,13 @@ package main
 
 import (
 	"context"
-	"encoding/json"
+	"crypto/tls"
 	"errors"
+	"fmt"
+	"net"
 	"net/http"
-	"os"
+	"net/url"
+	"strings"
 	"time"
 
 	"connectrpc.com/connect"
@@ -23,6 +26,7 @@ import (
 const (
 	statusFailed      = 1
 	statusUnreachable = 3
+	statusStopped     = 130 // as shells say of a command that Ctrl-C ended
 )
 
 // connection is the flags that say where a running suite is, and who asks.
@@ -32,7 +36,7 @@ type connection struct {
 	AlignerURL        string `help:"Where the aligner answers, if elsewhere." env:"RASTERLOOM_ALIGNER_URL" placeholder:"URL" group:"Connection"`
 	MergerURL         string `help:"Where the merger answers, if elsewhere." env:"RASTERLOOM_MERGER_URL" placeholder:"URL" group:"Connection"`
 	boot.ClientConfig `group:"Connection"`
-	Timeout           time.Duration `help:"Longest time to wait for an answer." default:"2m" group:"Connection"`
+	Timeout           time.Duration `help:"Longest time to wait for an answer." default:"2m" env:"RASTERLOOM_TIMEOUT" group:"Connection"`
 }
 
 // client is the flags of every command that asks a running suite and prints what
@@ -40,6 +44,29 @@ type connection struct {
 type client struct {
 	connection
 	Output string `short:"o" help:"Form of the answer: ${enum}." enum:"table,json" default:"table"`
+}
+
+// Validate refuses addresses that cannot be asked; kong calls it.
+func (c connection) Validate() error {
+	for flag, address := range map[string]string{"url": c.URL, "schema-url": c.SchemaURL, "aligner-url": c.AlignerURL, "merger-url": c.MergerURL} {
+		if err := checkURL(flag, address); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func checkURL(flag, address string) error {
+	if address == "" {
+		return nil
+	}
+	if u, err := url.Parse(address); err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" {
+		if at := strings.LastIndex(address, "@"); at >= 0 {
+			address = "…" + address[at:] // What stands before it may be a password.
+		}
+		return fmt.Errorf("--%s %q is not http://HOST:PORT or https://HOST:PORT", flag, address)
+	}
+	return nil
 }
 
 func (c connection) url(service string) string {
@@ -57,6 +84,17 @@ func (c connection) http() connect.HTTPClient {
 		return refusal{err}
 	}
 	return asker
+}
+
+// shows says by what the client says who asks; empty: by nothing.
+func (c connection) shows() string {
+	switch {
+	case c.Token != "" || c.TokenFile != "":
+		return "token"
+	case c.Cert != "":
+		return "certificate"
+	}
+	return ""
 }
 
 // refusal is a client that cannot ask, and says why with every call.
@@ -83,11 +121,18 @@ func (c client) merger() mergerv1connect.MergerServiceClient {
 func ask[Req, Res any](ctx context.Context, c client, service string,
 	call func(context.Context, *connect.Request[Req]) (*connect.Response[Res], error), req *Req,
 ) (*Res, error) {
-	ctx, cancel := context.WithTimeout(ctx, c.Timeout)
+	limited, cancel := context.WithTimeout(ctx, c.Timeout)
 	defer cancel()
-	res, err := call(ctx, connect.NewRequest(req))
+	res, err := call(limited, connect.NewRequest(req))
 	if err != nil {
-		return nil, &askError{client: c, service: service, err: err}
+		failed := &askError{client: c, service: service, err: err, stopped: ctx.Err() != nil}
+		if connect.CodeOf(err) == connect.CodeUnimplemented {
+			// Which release does not know the call is worth another question.
+			if answer, err := c.health(ctx, c.url(service), ""); err == nil {
+				failed.release = answer.version
+			}
+		}
+		return nil, failed
 	}
 	return res.Msg, nil
 }
@@ -133,6 +178,8 @@ type askError struct {
 	client  client
 	service string
 	err     error
+	stopped bool   // by Ctrl-C
+	release string // of a service that does not know the call; empty: it is none of ours
 }
 
 // Error gives the sentence for people.
@@ -142,29 +189,55 @@ func (e *askError) Error() string { return e.fault().Message }
 func (e *askError) Unwrap() error { return e.err }
 
 func (e *askError) fault() *fault.Error {
-	url := e.client.url(e.service)
+	at := e.client.url(e.service)
 	if own, ok := errors.AsType[*boot.CredentialsError](e.err); ok {
 		return fault.New(fault.Invalid, fault.InvalidArgument, "%s", own.Message)
 	}
 	switch connect.CodeOf(e.err) {
 	case connect.CodeCanceled:
-		return fault.New(fault.Unavailable, fault.Draining, "stopped")
+		if e.stopped {
+			return fault.New(fault.Unavailable, fault.FlightCancelled, "stopped")
+		}
+		// What net/http makes of a peer that hangs up as it is greeted.
+		return fault.New(fault.Unavailable, fault.ServiceUnavailable, "%s", unreached(e.service, at, e.err))
 	case connect.CodeDeadlineExceeded:
-		return fault.New(fault.Unavailable, fault.ServiceUnavailable, "no answer from %s within %v; --timeout allows more", url, e.client.Timeout)
+		return fault.New(fault.Unavailable, fault.ServiceUnavailable, "no answer from %s within %v; --timeout allows more", at, e.client.Timeout)
 	}
 	f := fault.From(wire.FromConnect(e.service, e.err))
 	switch {
 	case f.Reason == fault.ServiceUnavailable && f.Fields["service"] == e.service:
-		return fault.New(f.Kind, f.Reason, "no %s service at %s: start the suite with `rasterloom up`, or say where it is with --url", e.service, url)
+		return fault.New(f.Kind, f.Reason, "%s", unreached(e.service, at, e.err))
+	case f.Reason == fault.Bug && e.release != "":
+		return fault.New(fault.Unsupported, fault.NotSupported, "the %s service at %s is of release %s and does not know this call, and this program is %s: use one release of both",
+			e.service, at, e.release, boot.Release())
 	case f.Reason == fault.Bug && f.Fields["request_id"] == "":
-		return fault.New(f.Kind, f.Reason, "what answers at %s is not Rasterloom's %s service: is --url right?", url, e.service)
+		return fault.New(f.Kind, f.Reason, "what answers at %s is not Rasterloom's %s service: is --url right?", at, e.service)
 	case f.Reason == fault.Bug:
 		return fault.New(f.Kind, f.Reason, "%s; the log of the server has it under request id %s", f.Message, f.Fields["request_id"])
+	case f.Reason == fault.CredentialsInvalid && e.client.shows() != "":
+		return fault.New(f.Kind, f.Reason, "%s does not know the %s that was shown: it is not in the server's file of tokens, or has expired", at, e.client.shows())
 	case f.Reason == fault.CredentialsInvalid:
 		return fault.New(f.Kind, f.Reason, "%s wants to know who asks: give a token by RASTERLOOM_TOKEN or --token-file, or a certificate by --client-cert and --client-key; "+
-			"whoever runs the server makes tokens by `rasterloom token new`", url)
+			"whoever runs the server makes tokens by `rasterloom token new`", at)
 	}
 	return f
+}
+
+// unreached says why there was no answer at all.
+func unreached(service, url string, err error) string {
+	if name, ok := errors.AsType[*net.DNSError](err); ok {
+		return fmt.Sprintf("no %s service at %s: there is no machine %s, or the network does not say where it is", service, url, name.Name)
+	}
+	if dial, ok := errors.AsType[*net.OpError](err); ok && dial.Op == "dial" {
+		return fmt.Sprintf("no %s service at %s: start the suite with `rasterloom up`, or say where it is with --url", service, url)
+	}
+	if _, ok := errors.AsType[tls.RecordHeaderError](err); ok {
+		return fmt.Sprintf("what answers at %s does not speak TLS: say http:// where nothing is encrypted", url)
+	}
+	if verify, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
+		return fmt.Sprintf("the certificate of %s is not believed (%v): --ca names the authorities to believe", url, verify.Err)
+	}
+	return fmt.Sprintf("what answers at %s hung up, or does not talk like Rasterloom's %s service: is --url right? `rasterloom doctor` looks closer", url, service)
 }
 
 func (e *askError) status() int {
@@ -172,21 +245,4 @@ func (e *askError) status() int {
 		return statusUnreachable
 	}
 	return statusFailed
-}
-
-func (e *askError) print(out *os.File) {
-	f := e.fault()
-	if e.client.Output == "json" {
-		type said struct {
-			Reason  fault.Reason      `json:"reason"`
-			Message string            `json:"message"`
-			Fields  map[string]string `json:"fields,omitempty"`
-		}
-		// An error of the terminal cannot be told to anybody.
-		_ = json.NewEncoder(out).Encode(map[string]said{"error": {f.Reason, f.Message, f.Fields}})
-		return
-	}
-	p := newPainter(out)
-	p.line(red, "error:", " "+f.Message)
-	p.line(dim, "       "+string(f.Reason), "")
 }

@@ -28,7 +28,7 @@ func (c compareCommand) Run(ctx context.Context) error {
 		return err
 	}
 	if c.Output == "json" {
-		err = printJSON(os.Stdout, res)
+		err = printJSON(standardOut, res)
 	} else {
 		newPainter(os.Stdout).comparison(res)
 	}

@@ -38,12 +38,7 @@ type doctorCommand struct {
 
 // Help is what --help says besides.
 func (doctorCommand) Help() string {
-	return `Nothing is changed. Exit status: 0 all is well, or no more than a warning; 1 something is to be mended; 3 a service cannot be reached.
-
-Examples:
-
-  rasterloom doctor
-  rasterloom doctor --url=https://rasterloom.example:7400 --output=json`
+	return `Nothing is changed. Exit status: 0 all is well, or no more than a warning; 1 something is to be mended; 3 a service cannot be reached.`
 }
 
 // finding is one thing that was looked at.
@@ -113,7 +108,7 @@ func (d *doctor) service(ctx context.Context, name, healthName string) bool {
 	ctx, cancel := context.WithTimeout(ctx, min(d.c.Timeout, 10*time.Second))
 	defer cancel()
 	before := time.Now()
-	answer, err := d.health(ctx, at, healthName)
+	answer, err := d.c.health(ctx, at, healthName)
 	if err != nil {
 		d.say(name, stateFailed, d.absent(ctx, where, &err), "%v", err)
 		return false
@@ -165,7 +160,7 @@ type condition struct {
 }
 
 // health asks by plain HTTP: the answer's header has the version and the time.
-func (d *doctor) health(ctx context.Context, at, service string) (condition, error) {
+func (c connection) health(ctx context.Context, at, service string) (condition, error) {
 	body, err := json.Marshal(map[string]string{"service": service})
 	if err != nil {
 		return condition{}, err
@@ -175,7 +170,7 @@ func (d *doctor) health(ctx context.Context, at, service string) (condition, err
 		return condition{}, err
 	}
 	req.Header.Set("Content-Type", "application/json")
-	res, err := d.c.http().Do(req)
+	res, err := c.http().Do(req)
 	if err != nil {
 		return condition{}, err
 	}
@@ -293,7 +288,7 @@ func (d *doctor) print() error {
 		if err != nil {
 			return err
 		}
-		_, err = fmt.Fprintln(os.Stdout, string(out))
+		_, err = fmt.Fprintln(standardOut, string(out))
 		return err
 	}
 	p := newPainter(os.Stdout)

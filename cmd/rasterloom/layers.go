@@ -43,7 +43,7 @@ func (c adoptCommand) Run(ctx context.Context) error {
 		return err
 	}
 	if c.Output == "json" {
-		return printJSON(os.Stdout, res)
+		return printJSON(standardOut, res)
 	}
 	p := newPainter(os.Stdout)
 	p.layers(res.GetLayers())
@@ -74,7 +74,7 @@ func (c listCommand) Run(ctx context.Context) error {
 		return err
 	}
 	if c.Output == "json" {
-		return printJSON(os.Stdout, res)
+		return printJSON(standardOut, res)
 	}
 	p := newPainter(os.Stdout)
 	if len(res.GetLayers()) == 0 {
@@ -152,7 +152,7 @@ func (c showCommand) Run(ctx context.Context) error {
 			return err
 		}
 		if c.Output == "json" {
-			return printJSON(os.Stdout, res)
+			return printJSON(standardOut, res)
 		}
 		p := newPainter(os.Stdout)
 		p.layer(res.GetLayer())
@@ -164,7 +164,7 @@ func (c showCommand) Run(ctx context.Context) error {
 		return err
 	}
 	if c.Output == "json" {
-		return printJSON(os.Stdout, res)
+		return printJSON(standardOut, res)
 	}
 	newPainter(os.Stdout).layer(res.GetLayer())
 	return nil

@@ -127,7 +127,7 @@ func showJSON(found []checked) error {
 			return err
 		}
 	}
-	out := json.NewEncoder(os.Stdout)
+	out := json.NewEncoder(standardOut)
 	out.SetIndent("", "  ")
 	return out.Encode(map[string][]one{"layers": list})
 }

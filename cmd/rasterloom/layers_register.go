@@ -53,7 +53,7 @@ func (c registerCommand) Run(ctx context.Context) error {
 		return err
 	}
 	if c.Output == "json" {
-		return printJSON(os.Stdout, res)
+		return printJSON(standardOut, res)
 	}
 	p := newPainter(os.Stdout)
 	p.layer(res.GetLayer())
@@ -83,7 +83,7 @@ func (c dropCommand) Run(ctx context.Context) error {
 		return err
 	}
 	if c.Output == "json" {
-		return printJSON(os.Stdout, res)
+		return printJSON(standardOut, res)
 	}
 	p, t := newPainter(os.Stdout), res.GetLayer().GetTable()
 	kept := ""

@@ -31,13 +31,7 @@ type mergeCommand struct {
 
 // Help is what --help says besides.
 func (mergeCommand) Help() string {
-	return `The table is streamed by Arrow Flight, in memory that does not grow with it. The file appears under its name once the table has proved to be whole, by the number of its rows and its content hash, or not at all.
-
-Examples:
-
-  rasterloom merge birds plants -o table.parquet
-  rasterloom merge b=birds p=plants --rows-kept=all -o table.csv
-  rasterloom merge birds -o - | python -c 'import pyarrow as pa; print(pa.ipc.open_stream("/dev/stdin").read_all())'`
+	return `The table is streamed by Arrow Flight, in memory that does not grow with it. The file appears under its name once the table has proved to be whole, by the number of its rows and its content hash, or not at all.`
 }
 
 // Run writes the table of a merge.
@@ -54,12 +48,7 @@ func (c mergeCommand) Run(ctx context.Context) error {
 		spec.UseLegacyMerge = &c.UseLegacyMerge
 	}
 	if c.Output == "-" {
-		// Whoever reads finds no end of the stream in a table that is not whole.
-		out := bufio.NewWriterSize(os.Stdout, 1<<20)
-		if _, err := c.write(ctx, spec, out, form); err != nil {
-			return err
-		}
-		return out.Flush()
+		return c.pipe(ctx, spec, form)
 	}
 	file, err := table.CreateFile(c.Output, c.Force)
 	if err != nil {
@@ -83,6 +72,30 @@ func (c mergeCommand) Run(ctx context.Context) error {
 	fmt.Fprintf(p, "%s  %s rows, %s, in %v\n", p.paint(bold, c.Output), grouped(rows), size(bytes), time.Since(start).Round(time.Millisecond))
 	return nil
 }
+
+// pipe writes the table to stdout. Whoever reads finds no end of the stream in a
+// table that is not whole.
+func (c mergeCommand) pipe(ctx context.Context, spec *mergerv1.MergeSpec, form table.Format) error {
+	written := make(chan error, 1)
+	go func() {
+		out := bufio.NewWriterSize(standardOut, 1<<20)
+		_, err := c.write(ctx, spec, out, form)
+		if err == nil {
+			err = out.Flush()
+		}
+		written <- err
+	}()
+	select {
+	case err := <-written:
+		return err
+	case <-ctx.Done():
+		// A write to a reader that takes nothing does not end by itself.
+		return errStopped
+	}
+}
+
+// errStopped is a table given up by Ctrl-C.
+var errStopped = errors.New("stopped; nothing is written")
 
 func (c mergeCommand) form() (table.Format, error) {
 	if c.Output != "-" {
@@ -128,7 +141,7 @@ func (c mergeCommand) write(ctx context.Context, spec *mergerv1.MergeSpec, out i
 	case err == nil:
 		return rows, nil
 	case ctx.Err() != nil:
-		return rows, errors.New("stopped; nothing is written")
+		return rows, errStopped
 	case errors.Is(err, table.ErrSilent):
 		return rows, fmt.Errorf("%s has said nothing for %v, which --timeout allows; nothing is written", asker.MergerURL, c.Timeout)
 	}
@@ -137,7 +150,7 @@ func (c mergeCommand) write(ctx context.Context, spec *mergerv1.MergeSpec, out i
 	case !ok:
 		return rows, err
 	case rows == 0:
-		return 0, &askError{client: asker, service: "merger", err: said}
+		return 0, &askError{client: asker, service: "merger", err: said, stopped: ctx.Err() != nil}
 	default:
 		f := (&askError{client: asker, service: "merger", err: said}).fault()
 		return rows, fmt.Errorf("the stream broke off after %s rows, and nothing is written: %s (%s)", grouped(rows), f.Message, f.Reason)

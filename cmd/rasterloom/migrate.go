@@ -60,7 +60,7 @@ func (c planMigrationCommand) Run(ctx context.Context) error {
 		return err
 	}
 	if c.Output == "json" {
-		return printJSON(os.Stdout, res)
+		return printJSON(standardOut, res)
 	}
 	p, plan := newPainter(os.Stdout), res.GetPlan()
 	if len(plan.GetRefusals()) > 0 {
@@ -133,7 +133,7 @@ func (c listMigrationsCommand) Run(ctx context.Context) error {
 		return err
 	}
 	if c.Output == "json" {
-		return printJSON(os.Stdout, res)
+		return printJSON(standardOut, res)
 	}
 	p := newPainter(os.Stdout)
 	if len(res.GetMigrations()) == 0 {
@@ -195,7 +195,7 @@ func (c watchCommand) Run(ctx context.Context) error {
 	}
 	stream, err := c.migrations().WatchMigration(ctx, connect.NewRequest(&schemav1.WatchMigrationRequest{Id: m.GetId()}))
 	if err != nil {
-		return &askError{client: c.client, service: "schema", err: err}
+		return &askError{client: c.client, service: "schema", err: err, stopped: ctx.Err() != nil}
 	}
 	defer stream.Close()
 	p := newPainter(os.Stdout)
@@ -220,7 +220,7 @@ func (c watchCommand) Run(ctx context.Context) error {
 		fmt.Fprintln(p)
 	}
 	if err := stream.Err(); err != nil {
-		return &askError{client: c.client, service: "schema", err: err}
+		return &askError{client: c.client, service: "schema", err: err, stopped: ctx.Err() != nil}
 	}
 	if c.Output != "json" {
 		return c.printMigration(m)
@@ -333,7 +333,7 @@ func (c abortCommand) Run(ctx context.Context) error {
 // printMigration prints a migration as asked for.
 func (c client) printMigration(m *schemav1.Migration) error {
 	if c.Output == "json" {
-		return printJSON(os.Stdout, m)
+		return printJSON(standardOut, m)
 	}
 	p := newPainter(os.Stdout)
 	p.line(bold, m.GetId(), fmt.Sprintf(" of layer %s: %s since %s", m.GetLayer(), p.state(m), m.GetStateTime().AsTime().Local().Format(time.DateTime)))

@@ -96,7 +96,7 @@ func (c planCommand) Run(ctx context.Context) error {
 		return err
 	}
 	if c.Output == "json" {
-		return printJSON(os.Stdout, res)
+		return printJSON(standardOut, res)
 	}
 	p := newPainter(os.Stdout)
 	p.reference(res.GetReferenceLayer(), res.GetReferenceExplanation(), res.GetReference())

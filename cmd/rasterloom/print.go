@@ -33,8 +33,29 @@ type painter struct {
 	width   int // of the terminal; 0 where there is none
 }
 
+// standardOut remembers whether an answer could be written: a full disk behind
+// it must not look like success.
+var standardOut = &watched{File: os.Stdout}
+
+type watched struct {
+	*os.File
+	err error
+}
+
+// Write implements io.Writer.
+func (w *watched) Write(b []byte) (int, error) {
+	n, err := w.File.Write(b)
+	if w.err == nil {
+		w.err = err
+	}
+	return n, err
+}
+
 func newPainter(out *os.File) painter {
 	p := painter{Writer: out}
+	if out == os.Stdout {
+		p.Writer = standardOut
+	}
 	if fd := int(out.Fd()); term.IsTerminal(fd) {
 		p.colours = os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
 		if width, _, err := term.GetSize(fd); err == nil {

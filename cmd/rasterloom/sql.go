@@ -24,6 +24,6 @@ func (c rolesCommand) Run() error {
 	if err != nil {
 		return err
 	}
-	fmt.Print(text)
-	return nil
+	_, err = fmt.Fprint(standardOut, text)
+	return err
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"fmt"
 	"os"
 	"time"
@@ -17,6 +18,12 @@ type newTokenCommand struct {
 	Role      string    `help:"What it may do: ${enum}." enum:"reader,submitter,operator,service" required:""`
 	File      string    `help:"File of tokens to add the line to; it is made if need be. Default: the line is printed." type:"path" placeholder:"FILE"`
 	Expires   time.Time `help:"Last day (UTC) on which it is good, as 2027-06-30. Default: until its line is taken out." format:"2006-01-02" placeholder:"DAY"`
+	Output    string    `short:"o" help:"Form of the answer: ${enum}." enum:"table,json" default:"table"`
+}
+
+// Help is what --help says besides.
+func (newTokenCommand) Help() string {
+	return `Servers keep a hash of the token, from which nobody can make the token again: it is shown this once.`
 }
 
 // Run makes a token. Only the token goes to standard output, where it can be
@@ -32,14 +39,19 @@ func (c newTokenCommand) Run() error {
 	token := access.NewToken()
 	line := access.Line(access.Principal{Name: c.Principal, Role: role}, token, c.Expires)
 	p := newPainter(os.Stderr)
-	if c.File == "" {
+	if c.File == "" && c.Output != "json" {
 		p.line(dim, "This line belongs into the file that servers are given by --tokens:", "")
 		fmt.Fprintln(os.Stderr, line)
-	} else if err := appendLine(c.File, line); err != nil {
-		return fmt.Errorf("--file: %w", err)
+	} else if c.File != "" {
+		if err := appendLine(c.File, line); err != nil {
+			return fmt.Errorf("--file: %w", err)
+		}
 	}
-	fmt.Println(token)
-	return nil
+	if c.Output == "json" {
+		return json.NewEncoder(standardOut).Encode(map[string]string{"principal": c.Principal, "role": c.Role, "token": token, "line": line})
+	}
+	_, err = fmt.Fprintln(standardOut, token)
+	return err
 }
 
 // appendLine adds a line to a file of tokens, which has to make sense before and

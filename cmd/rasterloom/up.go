@@ -49,18 +49,37 @@ func (c upCommand) check() error {
 	if c.DatabaseURL != "" && (c.DataDir != "" || c.Throwaway) {
 		return errors.New("--data-dir and --throwaway are for a PostgreSQL of our own, and --database-url (or DATABASE_URL) names another: give one of them")
 	}
+	if c.DataDir != "" && c.Throwaway {
+		return errors.New("--data-dir keeps the data, and --throwaway does not: give one of them")
+	}
 	return nil
+}
+
+// running is a suite that can be asked.
+type running struct {
+	process  *boot.Process
+	database *database
+	took     time.Duration
 }
 
 // Run serves the suite until ctx ends.
 func (c upCommand) Run(ctx context.Context) error {
+	return c.serve(ctx, os.Stderr, func(ctx context.Context, r running) {
+		c.welcome(newPainter(os.Stdout), r)
+		context.AfterFunc(ctx, func() { newPainter(os.Stderr).line(dim, "Stopping …", "") })
+	})
+}
+
+// serve serves the suite until ctx ends, and logs to a file. began is called once the suite can be
+// asked, with a context that ends when the suite stops.
+func (c upCommand) serve(ctx context.Context, logs *os.File, began func(context.Context, running)) error {
 	if err := c.check(); err != nil {
 		return err
 	}
 	if err := boot.LoadSecretFiles(); err != nil {
 		return err
 	}
-	log, err := boot.NewLogger(c.Log, os.Stderr)
+	log, err := boot.NewLogger(c.Log, logs)
 	if err != nil {
 		return err
 	}
@@ -98,9 +117,7 @@ func (c upCommand) Run(ctx context.Context) error {
 		}
 		defer func() { _ = os.Remove(c.ReadyFile) }()
 	}
-	c.welcome(newPainter(os.Stdout), process, database, time.Since(start))
-	said := context.AfterFunc(ctx, func() { newPainter(os.Stderr).line(dim, "Stopping …", "") })
-	defer said()
+	began(ctx, running{process, database, time.Since(start)})
 	err = process.Serve(ctx, services...)
 	if cause := context.Cause(ctx); errors.Is(cause, errDatabaseEnded) {
 		return errors.Join(cause, err)
@@ -214,8 +231,9 @@ func (d *database) stop() {
 	}
 }
 
-func (c upCommand) welcome(p painter, process *boot.Process, d *database, took time.Duration) {
-	fmt.Fprintf(p, "%s  %s\n\n", p.paint(bold, "Rasterloom is up."), p.paint(dim, fmt.Sprintf("%.1f s", took.Seconds())))
+func (c upCommand) welcome(p painter, r running) {
+	process := r.process
+	fmt.Fprintf(p, "%s  %s\n\n", p.paint(bold, "Rasterloom is up."), p.paint(dim, fmt.Sprintf("%.1f s", r.took.Seconds())))
 	row := func(name, value, note string) {
 		if note != "" {
 			note = "  " + p.paint(dim, note)
@@ -224,7 +242,7 @@ func (c upCommand) welcome(p painter, process *boot.Process, d *database, took t
 	}
 	row("services", p.paint(cyan, process.URL()), "aligner, schema, merger: Connect, gRPC, JSON by curl")
 	row("Flight", p.paint(cyan, process.FlightURI()), "merged tables out and rasters in, by Arrow Flight")
-	for i, said := range d.said {
+	for i, said := range r.database.said {
 		row(cmp.Or(map[int]string{0: "PostgreSQL"}[i], ""), said, "")
 	}
 	fmt.Fprintf(p, "\n%s\n\n", p.paint(bold, "Try next, in another terminal"))

@@ -21,6 +21,11 @@ from psycopg import sql
 from rasters import DATA, Raster, read_all
 
 CATALOG = "resampled_datasets"
+CREATE_CATALOG = f"""CREATE TABLE public.{CATALOG} (
+    id SERIAL PRIMARY KEY, name TEXT NOT NULL UNIQUE, source_path TEXT,
+    target_resolution DOUBLE PRECISION, target_crs TEXT, bounds DOUBLE PRECISION[],
+    shape_height INTEGER, shape_width INTEGER, data_type TEXT, resampling_method TEXT,
+    band_name TEXT, data_table_name TEXT, metadata JSONB, created_at TIMESTAMP DEFAULT now())"""
 WINDOW = 64  # rows and columns that the windowed writer stores at a time
 SEED = 19990101  # of the one table whose rows lie in no order
 
@@ -129,24 +134,18 @@ def fingerprint() -> str:
 def store(cursor: psycopg.Cursor, rasters: list[Raster], mark: str) -> int:
     """Make the catalog and the tables; returns the number of cells stored."""
     cursor.execute(f"DROP TABLE IF EXISTS public.{CATALOG}")
-    cursor.execute(
-        f"""CREATE TABLE public.{CATALOG} (
-            id SERIAL PRIMARY KEY, name TEXT NOT NULL UNIQUE, source_path TEXT,
-            target_resolution DOUBLE PRECISION, target_crs TEXT, bounds DOUBLE PRECISION[],
-            shape_height INTEGER, shape_width INTEGER, data_type TEXT, resampling_method TEXT,
-            band_name TEXT, data_table_name TEXT, metadata JSONB, created_at TIMESTAMP DEFAULT now())"""
-    )
+    cursor.execute(CREATE_CATALOG)
     cursor.execute(sql.SQL("COMMENT ON TABLE public.{} IS {}").format(sql.Identifier(CATALOG), sql.Literal(mark)))
     cells = 0
     for raster in rasters:
         stored = habit(raster.name)
-        catalog(cursor, raster, stored)
+        cursor.execute(catalog_row(raster, stored))
         cells += store_cells(cursor, raster, stored)
     return cells
 
 
-def catalog(cursor: psycopg.Cursor, raster: Raster, stored: Habit) -> None:
-    """Write the layer's catalog row."""
+def catalog_row(raster: Raster, stored: Habit) -> sql.Composed:
+    """Write down the statement that puts the layer into the catalog."""
     metadata: dict[str, object] = {"units": raster.unit}
     if stored.passthrough:
         metadata["passthrough"] = True
@@ -157,46 +156,55 @@ def catalog(cursor: psycopg.Cursor, raster: Raster, stored: Habit) -> None:
         if stored.storage_table:
             metadata["storage_table"] = stored.storage_table
     rows, cols = raster.values.shape
-    cursor.execute(
-        f"""INSERT INTO public.{CATALOG} (name, source_path, target_resolution, target_crs, bounds, shape_height,
-            shape_width, data_type, resampling_method, band_name, data_table_name, metadata)
-            VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)""",
-        (
-            raster.name,
-            raster.source,
-            stored.target_resolution or raster.step[0],
-            raster.crs,
-            list(raster.bounds),
-            rows,
-            cols,
-            raster.values.dtype.name,
-            "none" if stored.passthrough else "bilinear",
-            raster.band,
-            None if stored.writer == "windowed" else table_name(raster, stored),
-            json.dumps(metadata),
-        ),
+    row = (
+        raster.name,
+        raster.source,
+        stored.target_resolution or raster.step[0],
+        raster.crs,
+        list(raster.bounds),
+        rows,
+        cols,
+        raster.values.dtype.name,
+        "none" if stored.passthrough else "bilinear",
+        raster.band,
+        None if stored.writer == "windowed" else table_name(raster, stored),
+        json.dumps(metadata),
     )
+    return sql.SQL(
+        f"""INSERT INTO public.{CATALOG} (name, source_path, target_resolution, target_crs, bounds, shape_height,
+            shape_width, data_type, resampling_method, band_name, data_table_name, metadata) VALUES ({{}})"""
+    ).format(sql.SQL(", ").join(map(sql.Literal, row)))
+
+
+def columns_of(stored: Habit) -> list[str]:
+    """Name the columns of the layer's table, in their order."""
+    columns = ["row_idx", "col_idx"] if stored.indices else []
+    if stored.writer != "legacy":
+        columns += ["x_coord", "y_coord"]
+    return [*columns, "value"]
+
+
+def create_table(raster: Raster, stored: Habit) -> sql.Composed:
+    """Write down the statement that makes the layer's table."""
+    types = {"row_idx": "INTEGER", "col_idx": "INTEGER"}
+    body = [
+        sql.SQL("{} {}").format(sql.Identifier(column), sql.SQL(types.get(column, "DOUBLE PRECISION")))
+        for column in columns_of(stored)
+    ]
+    if stored.key and stored.indices:
+        body.append(sql.SQL("PRIMARY KEY (row_idx, col_idx)"))
+    name = sql.Identifier("public", table_name(raster, stored))
+    return sql.SQL("CREATE TABLE {} ({})").format(name, sql.SQL(", ").join(body))
 
 
 def store_cells(cursor: psycopg.Cursor, raster: Raster, stored: Habit) -> int:
     """Make the layer's table; returns its number of rows."""
     name = sql.Identifier("public", table_name(raster, stored))
-    columns = ["row_idx", "col_idx"] if stored.indices else []
-    if stored.writer != "legacy":
-        columns += ["x_coord", "y_coord"]
-    columns.append("value")
-    types = {"row_idx": "INTEGER", "col_idx": "INTEGER"}
-    body = [sql.SQL("{} {}").format(sql.Identifier(c), sql.SQL(types.get(c, "DOUBLE PRECISION"))) for c in columns]
-    if stored.key and stored.indices:
-        body.append(sql.SQL("PRIMARY KEY (row_idx, col_idx)"))
     cursor.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(name))
-    cursor.execute(sql.SQL("CREATE TABLE {} ({})").format(name, sql.SQL(", ").join(body)))
+    cursor.execute(create_table(raster, stored))
     records = cells(raster, stored)
-    copy = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT BINARY)").format(
-        name, sql.SQL(", ").join(map(sql.Identifier, columns))
-    )
-    with cursor.copy(copy) as stream:
-        for part in binary_rows(records, columns, null=stored.missing == "null"):
+    with cursor.copy(sql.SQL("COPY {} FROM STDIN (FORMAT BINARY)").format(name)) as stream:
+        for part in binary_rows(records, columns_of(stored), null=stored.missing == "null"):
             stream.write(part)
     cursor.execute(sql.SQL("ANALYZE {}").format(name))
     return len(records)

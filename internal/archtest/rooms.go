@@ -90,6 +90,11 @@ var rooms = []room{
 		why: "what a table's hash is does not depend on who sends the table",
 	},
 	{
+		path: "internal/nearest",
+		std:  list(outside, clock),
+		why:  "how alike two names are depends on nothing",
+	},
+	{
 		path: "internal/failpoint",
 		why:  "a place to die at on purpose depends on nothing",
 	},
@@ -125,7 +130,7 @@ var rooms = []room{
 		path: "internal/boot",
 		may: []string{
 			"internal/wire", "internal/access", "fault", "connectrpc.com", "google.golang.org/grpc", "go.uber.org/zap", "github.com/prometheus/client_golang/prometheus", "go.opentelemetry.io",
-			"github.com/alecthomas/kong", "golang.org/x/term",
+			"github.com/alecthomas/kong", "golang.org/x/term", "internal/nearest", "go.yaml.in/yaml/v3",
 		},
 		never: list(pgx, arrow),
 		why:   "a process's birth and death know no raster",
@@ -163,7 +168,7 @@ var rooms = []room{
 	},
 	{
 		path: "services/schema/internal/catalog",
-		may:  []string{"grid", "internal/layer", "internal/tile", "fault"},
+		may:  []string{"grid", "internal/layer", "internal/nearest", "internal/tile", "fault"},
 		std:  outside, never: list(rpc, pgx, arrow, zap),
 		why: "what a catalog row means is decided without looking anything up",
 	},
@@ -262,6 +267,12 @@ var rooms = []room{
 		},
 		std: []string{"database/sql", "net", "log"}, never: list([]string{"gen"}, connect, pgx, zap),
 		why: "a stream in, a file out: which merge, and how it is told, is the command's",
+	},
+	{
+		path: "cmd/rasterloom/internal/demo",
+		may:  []string{"github.com/jackc/pgx"},
+		std:  []string{"net", "os", "log"}, never: list([]string{"gen"}, rpc, arrow, zap),
+		why: "what an old database left is given back to PostgreSQL as it was; nothing here knows Rasterloom",
 	},
 	{
 		path: "cmd/rasterloom",

@@ -48,6 +48,7 @@ type Program[C any] struct {
 func Main[C any](program Program[C]) {
 	var flight FlightConfig
 	cli := struct {
+		ConfigFile
 		Serve struct {
 			Config
 			kong.Plugins
@@ -63,9 +64,16 @@ func Main[C any](program Program[C]) {
 		cli.Serve.Plugins = kong.Plugins{&flight}
 	}
 	exitOn(LoadSecretFiles())
-	command := kong.Parse(&cli, kong.Name(program.Name), kong.Description(program.About), kong.Vars{
+	parser, err := kong.New(&cli, kong.Name(program.Name), kong.Description(program.About), kong.Vars{
 		"listen": program.Listen, "flight_listen": program.FlightListen, "log_level": "info",
-	}, kong.Exit(ExitStatus))
+		"config_default": "none.", "config_path": "",
+	})
+	exitOn(err)
+	command, err := parser.Parse(os.Args[1:])
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "error: %s (%s --help lists the flags)\n", redact(err.Error()), program.Name)
+		os.Exit(StatusUsage)
+	}
 	switch command.Command() {
 	case "version":
 		fmt.Println(program.Name, Version())
@@ -165,15 +173,9 @@ func LoadSecretFiles() error {
 	return nil
 }
 
-// ExitStatus ends the process, with the customary 2 instead of kong's 80 when the
-// command line cannot be read.
-func ExitStatus(status int) {
-	const kongUsageError = 80
-	if status == kongUsageError {
-		status = 2
-	}
-	os.Exit(status)
-}
+// StatusUsage is the exit status where the command line, or a file of settings,
+// cannot be read.
+const StatusUsage = 2
 
 func exitOn(err error) {
 	if err == nil {

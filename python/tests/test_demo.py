@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import zipfile
+
 import demo
+import dump
 import load
 import numpy as np
 import psycopg
@@ -90,3 +93,11 @@ def test_the_shifted_layer_is_placed_by_longitude() -> None:
         there = np.argmin(abs((coads_x - source.x[column] - 1 + 180) % 360 - 180))
         assert np.ma.allequal(placed[:, there], source.values[:, column])
         assert np.array_equal(np.ma.getmaskarray(placed)[:, there], np.ma.getmaskarray(source.values)[:, column])
+
+
+def test_the_program_brings_along_what_the_demo_stores() -> None:
+    """The archive in the program has the tables that load.py would write from the rasters of data/, byte for byte."""
+    with zipfile.ZipFile(dump.ARCHIVE) as archive:
+        stored = {name: archive.read(name) for name in archive.namelist()}
+    assert len(stored) == 31
+    assert stored == dump.entries()

@@ -22,7 +22,13 @@ type result struct {
 
 func command(t *testing.T, bin string, args ...string) result {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), filepath.Join(bin, "rasterloom"), args...)
+	return run(t, bin, "rasterloom", args...)
+}
+
+// run is command for any of the programs.
+func run(t *testing.T, bin, program string, args ...string) result {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), filepath.Join(bin, program), args...)
 	cmd.Env = environment()
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
@@ -79,7 +85,7 @@ func TestCommandLine(t *testing.T) {
 		{"no such catalog", []string{"layers", "adopt", "public.none", at}, 1, nil, []string{"error:", "public.none", "CATALOG_NOT_FOUND"}},
 		{"nobody there", []string{"layers", "list", "--url=http://127.0.0.1:1"}, 3, nil, []string{"error: no schema service at http://127.0.0.1:1", "rasterloom up"}},
 		{"unknown flag", []string{"layers", "list", "--colour"}, 2, nil, []string{"unknown flag --colour"}},
-		{"no command", nil, 2, nil, []string{"expected one of"}},
+		{"no command", nil, 2, nil, []string{"Usage: rasterloom", "merge"}},
 		{"port in use", []string{"up", "--listen=" + strings.TrimPrefix(s.schema, "http://"), "--throwaway"}, 1, nil, []string{"is in use", "--listen"}},
 		{"two databases", []string{"up", "--database-url=postgres:///x", "--throwaway"}, 1, nil, []string{"give one of them"}},
 		{"no database", []string{"up", "--listen=127.0.0.1:0", "--flight-listen=127.0.0.1:0", "--database-url=postgres://u:hunter2@127.0.0.1:1/x"}, 1, nil, []string{"error:"}},

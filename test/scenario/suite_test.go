@@ -97,9 +97,11 @@ func binaries(t *testing.T) string {
 
 // environment is ours without what would tell a process more than the test does.
 func environment() []string {
-	return slices.DeleteFunc(os.Environ(), func(v string) bool {
+	own := slices.DeleteFunc(os.Environ(), func(v string) bool {
 		return strings.HasPrefix(v, "RASTERLOOM_") || strings.HasPrefix(v, "DATABASE_URL=") || strings.HasPrefix(v, "PG")
 	})
+	// Not the settings of whoever runs the tests.
+	return append(own, "RASTERLOOM_CONFIG="+os.DevNull)
 }
 
 // processLog keeps what a process says, and hands it out line by line. It is read

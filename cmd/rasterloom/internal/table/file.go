@@ -27,22 +27,25 @@ func CreateFile(name string, force bool) (*File, error) {
 	// What it is in the end is for others to read, as far as the umask lets them.
 	f, err := os.OpenFile(partial, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666) //nolint:gosec // See above.
 	if err != nil {
-		return nil, err
+		return nil, unwritable(name, err)
 	}
 	return &File{File: f, name: name, force: force}, nil
+}
+
+// Write implements io.Writer.
+func (f *File) Write(b []byte) (int, error) {
+	n, err := f.File.Write(b)
+	return n, unwritable(f.name, err)
 }
 
 // Commit gives the file its name, and says how many bytes it has.
 func (f *File) Commit() (int64, error) {
 	info, err := f.Stat()
 	if err != nil {
-		return 0, err
+		return 0, unwritable(f.name, err)
 	}
-	if err := f.Sync(); err != nil {
-		return 0, err
-	}
-	if err := f.Close(); err != nil {
-		return 0, err
+	if err := errors.Join(f.Sync(), f.Close()); err != nil {
+		return 0, unwritable(f.name, err)
 	}
 	return info.Size(), f.publish()
 }
@@ -72,6 +75,17 @@ func (f *File) Discard() {
 		_ = f.Close()
 		_ = os.Remove(f.Name())
 	}
+}
+
+// unwritable names the file as it was asked for, and not as it is in the making.
+func unwritable(name string, err error) error {
+	if err == nil {
+		return nil
+	}
+	if system, ok := errors.AsType[*fs.PathError](err); ok {
+		err = system.Err
+	}
+	return fmt.Errorf("%s cannot be written, and nothing is: %w", name, err)
 }
 
 func exists(name string) error { return fmt.Errorf("%s exists already; --force replaces it", name) }

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"math"
-	"math/rand/v2"
 	"slices"
 	"strings"
 	"testing"
@@ -90,38 +89,6 @@ func TestTypeNames(t *testing.T) {
 	for _, text := range []string{"", "complex64", "unknown", "CFloat32", "object", "float16", "uint64"} {
 		if got, ok := parseType(text); ok {
 			t.Errorf("%s: %v", text, got)
-		}
-	}
-}
-
-// Distances are those of the definition, computed the slow way.
-func TestEditsByTheDefinition(t *testing.T) {
-	var slow func(a, b []rune) int
-	slow = func(a, b []rune) int {
-		switch {
-		case len(a) == 0:
-			return len(b)
-		case len(b) == 0:
-			return len(a)
-		case a[0] == b[0]:
-			return slow(a[1:], b[1:])
-		}
-		return 1 + min(slow(a[1:], b), slow(a, b[1:]), slow(a[1:], b[1:]))
-	}
-	seed := uint64(time.Now().UnixNano())
-	t.Logf("seed %d", seed)
-	r := rand.New(rand.NewPCG(seed, 0))
-	word := func() []rune {
-		w := make([]rune, r.IntN(7))
-		for i := range w {
-			w[i] = []rune("abé")[r.IntN(3)]
-		}
-		return w
-	}
-	for range 500 {
-		a, b := word(), word()
-		if got, want := edits(a, b, 10), slow(a, b); got != want {
-			t.Errorf("edits(%q, %q) = %d, want %d", string(a), string(b), got, want)
 		}
 	}
 }

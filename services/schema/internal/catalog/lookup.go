@@ -12,6 +12,7 @@ import (
 
 	"github.com/rasterloom/rasterloom/fault"
 	"github.com/rasterloom/rasterloom/internal/layer"
+	"github.com/rasterloom/rasterloom/internal/nearest"
 )
 
 const (
@@ -82,7 +83,7 @@ func (k *Keeper) notFound(ctx context.Context, unknown []string) error {
 	if len(unknown) > 1 {
 		f = f.With("layers", list)
 	}
-	if near := nearest(unknown[0], names, nearestFew); len(near) > 0 {
+	if near := nearest.To(unknown[0], names, nearestFew); len(near) > 0 {
 		f = f.With("nearest", strings.Join(near, ", "))
 		f.Message += fmt.Sprintf("; the nearest to %s: %s", quoted[0], strings.Join(near, ", "))
 	} else if len(names) == 0 {
