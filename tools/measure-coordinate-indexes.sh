@@ -7,7 +7,9 @@
 #   bash tools/measure-coordinate-indexes.sh postgres://… [SIDE [ROUNDS]]
 #
 # SIDE (2048) is the number of rows and columns, a multiple of 256, ROUNDS (5)
-# how often each query runs; the median is printed. Needs psql 14 or newer, and
+# how often each query runs, in turns with the same query on the other tables. The
+# least time is printed, to which other work adds least, and its ratio to that
+# without an index. Needs psql 14 or newer, and
 # makes and drops the schema rasterloom_measure.
 set -euo pipefail
 
@@ -24,7 +26,7 @@ ms() {
 }
 read_ms() { ms "\copy ($1) TO '/dev/null' WITH (FORMAT binary)"; }
 
-median() { sort -n | awk '{v[NR] = $1} END {printf "%.0f", NR % 2 ? v[(NR + 1) / 2] : (v[NR / 2] + v[NR / 2 + 1]) / 2}'; }
+least() { sort -n | head -1; }
 
 plan() { sql "EXPLAIN $1" | grep -oE '(Incremental Sort|Sort|Gather Merge|Gather|Seq Scan|Bitmap Heap Scan|Index Only Scan( Backward)?|Index Scan( Backward)?) .*\(cost' | sed -E 's/ (on|using) .*| +\(cost.*//' | paste -sd '<' | sed 's/</ < /g'; }
 
@@ -89,7 +91,9 @@ measure() { # measure NAME WHICH ROWS INDEX…; WHICH is places (coordinates alo
     local bytes=0
     [ "$index" = none ] || bytes=$(sql "SELECT pg_relation_size('rasterloom_measure.whole_${i}_measured')")
     printf '| %s | %s |' "$name" "$index"
-    for question in window band all insert; do printf ' %s |' "$(median <"$times/$question.$i")"; done
+    for question in window band all insert; do
+      awk "BEGIN {printf \" %.0f (%.2f) |\", $(least <"$times/$question.$i"), $(least <"$times/$question.$i") / $(least <"$times/$question.1")}"
+    done
     printf ' %s | %s |\n' "$(awk "BEGIN {printf \"%.1f\", $bytes / $side / $side}")" "$(plan "$(ask window "$which" "rasterloom_measure.whole_$i")")"
     sql "DROP TABLE rasterloom_measure.whole_$i, rasterloom_measure.part_$i"
   done
@@ -110,7 +114,7 @@ ask() { # ask QUESTION WHICH TABLE
 
 echo "$(sql 'SELECT version()' | cut -d, -f1), shared_buffers $(sql 'SHOW shared_buffers'), work_mem $(sql 'SHOW work_mem'), $side × $side cells, $(nproc) cores, load $(cut -d' ' -f1 /proc/loadavg)"
 echo
-echo '| table | index | window ms | band ms | all ms | insert ms | index bytes a row | plan of the window |'
+echo '| table | index | window ms (ratio) | band ms | all ms | insert ms | index bytes a row | plan of the window |'
 echo '| --- | --- | --- | --- | --- | --- | --- | --- |'
 for order in by_row by_window; do
   measure "coordinates alone, written ${order/_/ }" places "${!order}" none 'btree (y_coord, x_coord)' 'btree (y_coord DESC, x_coord)' \

@@ -159,6 +159,16 @@ func (s *scene) invariants(ctx context.Context) {
 		if n := s.count(sql); n != 0 {
 			s.t.Errorf("I2: %d copied cells differ from the table's", n)
 		}
+		// What lies before a checkpoint is copied or noted, unless the table has got
+		// another file, and the copying begins again.
+		sql = fmt.Sprintf(`SELECT count(*) FROM public.passthrough_birds b
+			JOIN rasterloom.migration m ON m.id = $1 AND m.old_file = pg_relation_filenode('public.passthrough_birds')
+			JOIN rasterloom.migration_lane l ON l.migration = m.id AND (b.ctid::text::point)[0]::bigint >= l.start_block AND (b.ctid::text::point)[0]::bigint < l.next_block
+			WHERE NOT EXISTS (SELECT FROM rasterloom.shadow_%[1]d s WHERE s.row_idx = b.row_idx AND s.col_idx = b.col_idx)
+			  AND NOT EXISTS (SELECT FROM rasterloom.notes_%[1]d n WHERE n.row_idx = b.row_idx AND n.col_idx = b.col_idx)`, id)
+		if n := s.count(sql, id); n != 0 {
+			s.t.Errorf("I2: %d cells before a checkpoint are neither copied nor noted", n)
+		}
 	case migrate.CaptureForward, migrate.CaptureReverse:
 		other := fmt.Sprintf("rasterloom.shadow_%d", id)
 		if capture == migrate.CaptureReverse {
