@@ -20,7 +20,7 @@ const offLatticePixels = 0.05
 type cellCodec struct {
 	chunk    func(cells int) *layer.Chunk
 	decoder  func(layer.CellRequest) cellDecoder
-	unpacker func(layer.CellRequest, *layer.Chunk) cellUnpacker
+	unpacker func(request layer.CellRequest, colBytes int, chunk *layer.Chunk) cellUnpacker
 }
 
 // cellCodecs are the types of value columns that can be read.
@@ -45,9 +45,11 @@ func codecOf[T layer.Value](value func([]byte) T, bulk func([]T, []byte)) cellCo
 			}
 			return d
 		},
-		unpacker: func(request layer.CellRequest, chunk *layer.Chunk) cellUnpacker {
+		unpacker: func(request layer.CellRequest, colBytes int, chunk *layer.Chunk) cellUnpacker {
 			chunk.Runs, chunk.Values = chunk.Runs[:0], chunk.Values.([]T)[:0]
-			return &cellUnpackerOf[T]{request: request, chunk: chunk, bulk: bulk, value: value, missing: layer.MissingOf[T](request.Layer)}
+			return &cellUnpackerOf[T]{
+				request: request, chunk: chunk, bulk: bulk, value: value, missing: layer.MissingOf[T](request.Layer), colBytes: colBytes,
+			}
 		},
 	}
 }

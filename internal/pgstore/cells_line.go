@@ -88,13 +88,12 @@ func (l *cellLine) settle(ctx context.Context) error {
 }
 
 // settleSlices makes those for slices, once the cursors have their plans.
-// Aggregates have to see the rows in the order of the subquery, from one
-// process, and be given in it: no hashing and no workers. A slice is like the
-// next, so one plan does for all; and it is a scan of the key, which the planner
-// would not know, since such a plan is made without looking at the bounds.
+// Aggregates have to see the cells in the order of the subquery, from one process:
+// no workers. A slice is like the next, so one plan does for all; and it is a scan
+// of the key, which the planner would not know, since such a plan is made without
+// looking at the bounds.
 func (l *cellLine) settleSlices(ctx context.Context) error {
-	_, err := l.tx.Exec(ctx, "SELECT pg_catalog.set_config('enable_hashagg', 'off', true)"+
-		", pg_catalog.set_config('max_parallel_workers_per_gather', '0', true)"+
+	_, err := l.tx.Exec(ctx, "SELECT pg_catalog.set_config('max_parallel_workers_per_gather', '0', true)"+
 		", pg_catalog.set_config('plan_cache_mode', 'force_generic_plan', true)"+
 		", pg_catalog.set_config('enable_sort', 'off', true)"+
 		", pg_catalog.set_config('enable_bitmapscan', 'off', true)"+

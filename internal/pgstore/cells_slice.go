@@ -6,6 +6,7 @@ import (
 	"math"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -15,10 +16,10 @@ import (
 )
 
 // A slice is a run of rows of a layer with no more cells than a chunk holds. It
-// is read by one query that the index answers, over whichever connection is
-// free, with each row packed into arrays by the server: that takes a quarter off
-// the work of the server, and most of ours. See docs/reading.md for what was
-// measured.
+// is read by one query that the index answers row by row, over whichever
+// connection is free, with each row packed by the server: that takes up to a
+// quarter off the work of the server, and most of ours. See docs/reading.md for
+// what was measured.
 
 const (
 	// sharedCells is the size of a window from which several connections read
@@ -187,7 +188,7 @@ func (s *slicer) told(from *slicedStream, sparse bool) {
 // read fills the chunk of the slice and keeps the promise. Rows are taken for
 // complete until one is not; the rest is then read with its columns.
 func (s cellSlice) read(ctx context.Context, l *cellLine) error {
-	u := s.from.codec.unpacker(s.request, s.chunk)
+	u := s.from.codec.unpacker(s.request, packers[s.from.table.types["col_idx"]].width, s.chunk)
 	rest, sparse := s.request, s.sparse
 	if !sparse {
 		row, err := s.readComplete(ctx, l, u)
@@ -204,6 +205,12 @@ func (s cellSlice) read(ctx context.Context, l *cellLine) error {
 		}
 		sparse = cells < rest.Window.Cells()
 	}
+	if s.request.Window.RowStop == s.from.request.Window.RowStop {
+		// Once for a stream: it costs as much as some thousand cells.
+		if err := s.refuseBeyond(ctx, l); err != nil {
+			return err
+		}
+	}
 	s.from.set.slicer.told(s.from, sparse || !s.sparse && !rest.Window.Empty())
 	s.promise <- s.chunk
 	return nil
@@ -213,7 +220,7 @@ func (s cellSlice) read(ctx context.Context, l *cellLine) error {
 // that may lack one, and gives its place; the end of the slice if there is none.
 func (s cellSlice) readComplete(ctx context.Context, l *cellLine, u cellUnpacker) (stopped int64, err error) {
 	w := s.request.Window
-	rows, err := l.ask(ctx, packedQuery(s.request, "min(col_idx), max(col_idx)"))
+	rows, err := l.ask(ctx, completeQuery(s.request, s.from.table))
 	if err != nil {
 		return 0, err
 	}
@@ -235,7 +242,7 @@ func (s cellSlice) readComplete(ctx context.Context, l *cellLine, u cellUnpacker
 
 // readExplicit reads rows with their columns, and gives the number of cells.
 func (s cellSlice) readExplicit(ctx context.Context, l *cellLine, request layer.CellRequest, u cellUnpacker) (cells int64, err error) {
-	rows, err := l.ask(ctx, packedQuery(request, "array_agg(col_idx)"))
+	rows, err := l.ask(ctx, explicitQuery(request, s.from.table))
 	if err != nil {
 		return 0, err
 	}
@@ -267,33 +274,93 @@ func (l *cellLine) ask(ctx context.Context, q cellQuery) (*pgconn.ResultReader, 
 	return conn.ExecPrepared(ctx, name, q.args, nil, binaryFormat), nil
 }
 
-// packedQuery reads the rows of a slice, one for each row of the layer: its
-// row_idx, what is asked about its columns, and the array of its values, in the
-// order of a scan of the key. North comes first, so a south-up layer is scanned
-// backwards, and its columns come from east to west. A row past a
-// side of the grid is among those of the slice there, to be refused. All slices
-// of a stream have one text.
-func packedQuery(request layer.CellRequest, columns string) cellQuery {
-	direction := ""
+// refuseBeyond refuses a table with rows past a side of the grid that the
+// stream's window touches.
+func (s cellSlice) refuseBeyond(ctx context.Context, l *cellLine) error {
+	q := beyondQuery(s.from.request)
+	rows := l.conn.Conn().PgConn().ExecParams(ctx, q.sql, q.args, q.oids, nil, binaryFormat)
+	for rows.NextRow() {
+		raw := rows.Values()
+		if _, _, err := onGrid(s.request.Layer, intOf(raw[0]), intOf(raw[1])); err != nil {
+			return err
+		}
+	}
+	_, err := rows.Close()
+	return faultOf(err)
+}
+
+// packers give the bytes of a value as they are stored in a packed row, and how
+// many there are, by the type of its column.
+var packers = map[uint32]struct {
+	send  string
+	width int
+}{
+	pgtype.Float8OID: {"pg_catalog.float8send", 8}, pgtype.Float4OID: {"pg_catalog.float4send", 4},
+	pgtype.Int2OID: {"pg_catalog.int2send", 2}, pgtype.Int4OID: {"pg_catalog.int4send", 4}, pgtype.Int8OID: {"pg_catalog.int8send", 8},
+}
+
+// completeQuery asks for each row of a slice: its row_idx, the first and the last
+// of its columns, and its values that are not NULL, packed from west to east.
+// North comes first. All slices of a stream have one text.
+//
+// Each row is a subquery of its own: a scan of the key that begins and ends at the
+// row's columns, and an aggregate that sees nothing else. Grouping all rows of a
+// slice would cost a third more.
+func completeQuery(request layer.CellRequest, table cellTable) cellQuery {
+	q, of := rowQuery(request)
+	q.sql = "SELECT place, (SELECT pg_catalog.min(col_idx) FROM " + of + "), (SELECT pg_catalog.max(col_idx) FROM " + of +
+		"), (SELECT pg_catalog.string_agg(" + packers[table.types["value"]].send + "(value), ''::bytea)" +
+		" FROM (SELECT value FROM " + of + " ORDER BY col_idx) AS cell)" + q.sql
+	return q
+}
+
+// explicitQuery asks for each row of a slice: its row_idx, and its cells that are
+// not NULL, packed from west to east, each as its column and its value.
+func explicitQuery(request layer.CellRequest, table cellTable) cellQuery {
+	q, of := rowQuery(request)
+	q.sql = "SELECT place, (SELECT pg_catalog.string_agg(" + packers[table.types["col_idx"]].send + "(col_idx) || " +
+		packers[table.types["value"]].send + "(value), ''::bytea) FROM (SELECT col_idx, value FROM " + of + " ORDER BY col_idx) AS cell)" + q.sql
+	return q
+}
+
+// rowQuery gives the end of a query that has a line for each row of a slice, which
+// it calls place, and the cells of such a row in the window.
+func rowQuery(request layer.CellRequest) (q cellQuery, of string) {
+	start, stop := storedRows(request)
+	first, last, step := start, stop-1, 1
 	if request.Layer.SouthUp {
-		direction = " DESC"
+		first, last, step = last, first, -1
 	}
-	first, stop := storedRows(request)
-	last := stop - 1
-	if first == 0 {
-		first = math.MinInt64
-	}
-	if stop == int64(request.Layer.Grid.Rows) {
-		last = math.MaxInt64
-	}
-	q := cellQuery{}
-	where := " WHERE row_idx >= " + q.bind(pgtype.Int8OID, strconv.FormatInt(first, 10)) +
-		" AND row_idx <= " + q.bind(pgtype.Int8OID, strconv.FormatInt(last, 10))
+	q.sql = " FROM pg_catalog.generate_series(" + q.bind(pgtype.Int8OID, strconv.FormatInt(first, 10)) + ", " +
+		q.bind(pgtype.Int8OID, strconv.FormatInt(last, 10)) + fmt.Sprintf(", %d) AS place", step)
+	of = quoted(request.Layer.Table.Schema, request.Layer.Table.Name) + " WHERE row_idx = place"
 	if cols := q.within("col_idx", colBound(request)); cols != "" {
-		where += " AND " + cols
+		of += " AND " + cols
 	}
-	q.sql = "SELECT row_idx, " + columns + ", array_agg(value) FROM (SELECT row_idx, col_idx, value FROM " +
-		quoted(request.Layer.Table.Schema, request.Layer.Table.Name) + where +
-		" ORDER BY row_idx" + direction + ", col_idx" + direction + ") AS cell GROUP BY row_idx ORDER BY row_idx" + direction
+	return q, of
+}
+
+// beyondQuery asks for a cell past each side of the grid that the window touches.
+func beyondQuery(request layer.CellRequest) cellQuery {
+	q := cellQuery{}
+	start, stop := storedRows(request)
+	cols := q.within("col_idx", colBound(request))
+	var sides []string
+	side := func(condition string) {
+		if cols != "" {
+			condition += " AND " + cols
+		}
+		sides = append(sides, "(SELECT row_idx, col_idx FROM "+quoted(request.Layer.Table.Schema, request.Layer.Table.Name)+
+			" WHERE "+condition+" ORDER BY row_idx, col_idx LIMIT 1)")
+	}
+	if start == 0 {
+		side("row_idx < 0")
+	}
+	if rows := int64(request.Layer.Grid.Rows); stop == rows {
+		side("row_idx >= " + q.bind(pgtype.Int8OID, strconv.FormatInt(rows, 10)))
+	}
+	if q.sql = strings.Join(sides, " UNION ALL "); q.sql == "" {
+		q.sql = "SELECT 0, 0 WHERE false"
+	}
 	return q
 }

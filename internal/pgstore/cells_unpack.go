@@ -16,7 +16,8 @@ type cellUnpacker interface {
 	// window has columns, between its first and its last, are one for each, since
 	// the key lets no column come twice. Else it reads nothing and gives false.
 	complete(row int64, raw [][]byte) (bool, error)
-	// explicit reads (row_idx, columns, values), and gives the number of cells.
+	// explicit reads (row_idx, cells), each cell a column and a value, and gives
+	// their number.
 	explicit(raw [][]byte) (cells int, err error)
 }
 
@@ -27,8 +28,8 @@ type cellUnpackerOf[T layer.Value] struct {
 	bulk    func(dst []T, raw []byte)
 	value   func(raw []byte) T
 	missing layer.Missing[T]
-	cols    []int32
-	absent  []bool
+	// colBytes is the size of a column in packed cells.
+	colBytes int
 }
 
 func (u *cellUnpackerOf[T]) complete(row int64, raw [][]byte) (bool, error) {
@@ -37,173 +38,85 @@ func (u *cellUnpackerOf[T]) complete(row int64, raw [][]byte) (bool, error) {
 	if l.SouthUp {
 		stored = int64(l.Grid.Rows) - 1 - row
 	}
-	values, err := arrayOf(raw[3])
-	if err != nil {
-		return false, err
-	}
-	if intOf(raw[0]) != stored || intOf(raw[1]) != w.ColStart || intOf(raw[2]) != w.ColStop-1 || int64(values.n) != w.Cols() {
+	width, values := int64(layer.TypeOf[T]().Width()), raw[3]
+	if int64(len(values)) != width*w.Cols() || raw[1] == nil || raw[2] == nil ||
+		intOf(raw[0]) != stored || intOf(raw[1]) != w.ColStart || intOf(raw[2]) != w.ColStop-1 {
 		return false, nil
 	}
-	u.cols = u.cols[:0]
-	return true, u.add(int32(row), values)
+	kept := u.chunk.Values.([]T)
+	n := int(w.Cols())
+	kept = slices.Grow(kept, n)
+	into := kept[len(kept) : len(kept)+n]
+	u.bulk(into, values)
+	if !u.missing.Any(into) {
+		u.chunk.Runs = append(u.chunk.Runs, layer.Run{Row: int32(row), Col: int32(w.ColStart), Cells: int32(n)})
+		u.chunk.Values = kept[:len(kept)+n]
+		return true, nil
+	}
+	// Values move towards the front over those that are missing.
+	for i, v := range into {
+		if !u.missing.Is(v) {
+			u.chunk.Runs, kept = layer.Append(u.chunk.Runs, kept, int32(row), int32(w.ColStart)+int32(i), v)
+		}
+	}
+	u.chunk.Values = kept
+	return true, nil
 }
 
 func (u *cellUnpackerOf[T]) explicit(raw [][]byte) (int, error) {
-	stored := intOf(raw[0])
-	cols, err := arrayOf(raw[1])
-	if err != nil {
-		return 0, err
+	l, stored, packed := u.request.Layer, intOf(raw[0]), raw[1]
+	size := u.colBytes + layer.TypeOf[T]().Width()
+	if len(packed)%size != 0 {
+		return 0, fmt.Errorf("a packed row has %d bytes, in cells of %d", len(packed), size)
 	}
-	values, err := arrayOf(raw[2])
-	if err != nil {
-		return 0, err
-	}
-	if cols.n == 0 || cols.n != values.n || cols.nulls {
-		return 0, fmt.Errorf("a packed row has %d columns (nulls: %v) and %d values", cols.n, cols.nulls, values.n)
-	}
-	u.cols = u.cols[:0]
-	var row int64
-	for body := cols.body; len(body) > 0; {
-		var field []byte
-		if field, body, err = nextField(body); err != nil {
-			return 0, err
-		}
-		var col int64
-		if row, col, err = onGrid(u.request.Layer, stored, intOf(field)); err != nil {
-			return 0, err
-		}
-		u.cols = append(u.cols, int32(col))
-	}
-	if u.request.Layer.SouthUp {
-		slices.Reverse(u.cols)
-	}
-	for i, col := range u.cols[1:] {
-		if col <= u.cols[i] {
-			return 0, fmt.Errorf("a packed row has column %d after %d", col, u.cols[i])
-		}
-	}
-	return len(u.cols), u.add(int32(row), values)
-}
-
-// add appends the values of a row that are not missing. Their columns are those
-// in u.cols, or all of the window where that is empty.
-func (u *cellUnpackerOf[T]) add(row int32, packed packedArray) error {
+	cells, before := len(packed)/size, int64(-1)
 	kept := u.chunk.Values.([]T)
-	kept = slices.Grow(kept, packed.n)
-	values := kept[len(kept) : len(kept)+packed.n]
-	var zero T
-	width := layer.TypeOf[T]().Width()
-	u.absent = u.absent[:0]
-	if !packed.nulls {
-		if len(packed.body) != packed.n*(4+width) {
-			return fmt.Errorf("a packed row has %d bytes for %d values of %d bytes", len(packed.body), packed.n, width)
+	for i := range cells {
+		cell := packed[i*size : (i+1)*size]
+		row, col, err := onGrid(l, stored, intOf(cell[:u.colBytes]))
+		if err != nil {
+			return 0, err
 		}
-		u.bulk(values, packed.body)
-	} else {
-		body := packed.body
-		for i := range values {
-			var field []byte
-			var err error
-			if field, body, err = nextField(body); err != nil {
-				return err
-			}
-			u.absent = append(u.absent, field == nil)
-			if values[i] = zero; field != nil {
-				if len(field) != width {
-					return fmt.Errorf("a packed value has %d bytes, not %d", len(field), width)
-				}
-				values[i] = u.value(field)
-			}
+		if col <= before {
+			return 0, fmt.Errorf("a packed row has column %d after %d", col, before)
 		}
-	}
-	if u.request.Layer.SouthUp {
-		slices.Reverse(values)
-		slices.Reverse(u.absent)
-	}
-	if len(u.cols) == 0 && len(u.absent) == 0 && !u.missing.Any(values) {
-		u.chunk.Runs = append(u.chunk.Runs, layer.Run{Row: row, Col: int32(u.request.Window.ColStart), Cells: int32(packed.n)})
-		u.chunk.Values = kept[:len(kept)+packed.n]
-		return nil
-	}
-	// Values move towards the front over those that are missing.
-	for i, v := range values {
-		if len(u.absent) > 0 && u.absent[i] || u.missing.Is(v) {
-			continue
+		before = col
+		if v := u.value(cell[u.colBytes:]); !u.missing.Is(v) {
+			u.chunk.Runs, kept = layer.Append(u.chunk.Runs, kept, int32(row), int32(col), v)
 		}
-		col := int32(u.request.Window.ColStart) + int32(i)
-		if len(u.cols) > 0 {
-			col = u.cols[i]
-		}
-		u.chunk.Runs, kept = layer.Append(u.chunk.Runs, kept, row, col, v)
 	}
 	u.chunk.Values = kept
-	return nil
+	return cells, nil
 }
 
-// packedArray is a one-dimensional array in PostgreSQL's binary format: n
-// fields, each a length of 4 bytes, -1 for NULL, and its value.
-type packedArray struct {
-	n     int
-	nulls bool
-	body  []byte
-}
-
-func arrayOf(raw []byte) (packedArray, error) {
-	// Dimensions, a flag for NULLs, the type, and for each dimension its size
-	// and first index.
-	if len(raw) < 20 || binary.BigEndian.Uint32(raw) != 1 {
-		return packedArray{}, fmt.Errorf("a packed row came as %d bytes that are no array", len(raw))
-	}
-	a := packedArray{n: int(binary.BigEndian.Uint32(raw[12:])), nulls: binary.BigEndian.Uint32(raw[4:]) != 0, body: raw[20:]}
-	if a.n > len(a.body)/4 {
-		return packedArray{}, fmt.Errorf("a packed row has %d bytes for %d values", len(a.body), a.n)
-	}
-	return a, nil
-}
-
-// nextField cuts the first field off; it is nil for NULL.
-func nextField(body []byte) (field, rest []byte, err error) {
-	if len(body) >= 4 {
-		size := int64(int32(binary.BigEndian.Uint32(body)))
-		if size == -1 {
-			return nil, body[4:], nil
-		}
-		if size >= 0 && size <= int64(len(body)-4) {
-			return body[4 : 4+size : 4+size], body[4+size:], nil
-		}
-	}
-	return nil, nil, fmt.Errorf("a packed row ends within a value")
-}
-
-// The loops that read arrays without NULL: no call for a value, and the length
-// of each, which was checked as a whole, is passed over.
+// The loops that read packed values: no call for a value.
 
 func bulkFloat8(dst []float64, raw []byte) {
 	for i := range dst {
-		dst[i] = math.Float64frombits(binary.BigEndian.Uint64(raw[12*i+4:]))
+		dst[i] = math.Float64frombits(binary.BigEndian.Uint64(raw[8*i:]))
 	}
 }
 
 func bulkFloat4(dst []float32, raw []byte) {
 	for i := range dst {
-		dst[i] = math.Float32frombits(binary.BigEndian.Uint32(raw[8*i+4:]))
+		dst[i] = math.Float32frombits(binary.BigEndian.Uint32(raw[4*i:]))
 	}
 }
 
 func bulkInt2(dst []int16, raw []byte) {
 	for i := range dst {
-		dst[i] = int16(binary.BigEndian.Uint16(raw[6*i+4:]))
+		dst[i] = int16(binary.BigEndian.Uint16(raw[2*i:]))
 	}
 }
 
 func bulkInt4(dst []int32, raw []byte) {
 	for i := range dst {
-		dst[i] = int32(binary.BigEndian.Uint32(raw[8*i+4:]))
+		dst[i] = int32(binary.BigEndian.Uint32(raw[4*i:]))
 	}
 }
 
 func bulkInt8(dst []int64, raw []byte) {
 	for i := range dst {
-		dst[i] = int64(binary.BigEndian.Uint64(raw[12*i+4:]))
+		dst[i] = int64(binary.BigEndian.Uint64(raw[8*i:]))
 	}
 }
