@@ -15,12 +15,13 @@ from pathlib import Path
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
-from bench import tiles
+from bench import machine, tiles
 from bench.narrate import tell
 from bench.sets import CRS, Layer, LayerSet
 
 SETTINGS = {
-    "shared_buffers": "2GB",
+    # A quarter of the memory, as PostgreSQL's documentation recommends.
+    "shared_buffers": f"{max(1, machine.memory_bytes() // 4 >> 30)}GB",
     # The sets can be made again, so nothing is written twice for them.
     "wal_level": "minimal",
     "max_wal_senders": "0",
