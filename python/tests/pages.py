@@ -42,6 +42,12 @@ def run(command: str, *, folder: Path | None = None, **environment: str) -> subp
     )
 
 
+def prints(expected: str, printed: str) -> bool:
+    """Compare; `…` stands for what is another each time."""
+    pattern = ".*".join(map(re.escape, expected.split("…")))
+    return re.fullmatch(pattern, printed, re.DOTALL) is not None
+
+
 def examples(page: Path) -> doctest.TestResults:
     """Run the page's `>>>` examples."""
     return doctest.testfile(str(page), module_relative=False, optionflags=doctest.NORMALIZE_WHITESPACE)
