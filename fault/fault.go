@@ -210,3 +210,15 @@ func KindOf(err error) Kind {
 	}
 	return Internal
 }
+
+// Guard calls f and gives a panic of it as an Internal BUG with the stack. Whatever
+// runs in a goroutine of ours goes through it: a panic there would end the process,
+// and everybody's calls with it.
+func Guard(f func() error) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = New(Internal, Bug, "internal error").Because(fmt.Errorf("panic: %v", p))
+		}
+	}()
+	return f()
+}

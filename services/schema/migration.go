@@ -4,9 +4,11 @@ import (
 	"context"
 	"net/http"
 	"sync"
+	"time"
 
 	"go.uber.org/zap"
 
+	"github.com/rasterloom/rasterloom/fault"
 	"github.com/rasterloom/rasterloom/gen/rasterloom/schema/v1/schemav1connect"
 	"github.com/rasterloom/rasterloom/internal/pgstore"
 	"github.com/rasterloom/rasterloom/internal/wire"
@@ -32,7 +34,16 @@ func migrations(db *pgstore.Store, keeper *catalog.Keeper, cfg Config, log *zap.
 	working.Go(func() {
 		select {
 		case <-ready:
-			w.Run(ctx)
+			// A worker that is gone is a replica that takes no migration.
+			for ctx.Err() == nil {
+				if err := fault.Guard(func() error { w.Run(ctx); return nil }); err != nil {
+					log.Error("the worker of migrations begins again", zap.Error(fault.From(err).Unwrap()), zap.String("stack", fault.From(err).Stack()))
+					select {
+					case <-time.After(time.Second):
+					case <-ctx.Done():
+					}
+				}
+			}
 		case <-ctx.Done():
 		}
 	})

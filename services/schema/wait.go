@@ -33,7 +33,7 @@ type opening struct {
 // Unavailable where wait is true.
 func openCatalog(ctx context.Context, migrate func(context.Context) error, wait bool, log *zap.Logger) (*opening, error) {
 	o := &opening{ready: make(chan struct{}), cancel: func() {}}
-	err := migrate(ctx)
+	err := fault.Guard(func() error { return migrate(ctx) })
 	switch {
 	case err == nil:
 		close(o.ready)
@@ -55,7 +55,7 @@ func (o *opening) wait(ctx context.Context, migrate func(context.Context) error,
 		case <-ctx.Done():
 			return
 		}
-		err := migrate(ctx)
+		err := fault.Guard(func() error { return migrate(ctx) })
 		if err == nil {
 			log.Info("the database is there", zap.Duration("waited", time.Since(start)))
 			close(o.ready)

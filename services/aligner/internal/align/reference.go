@@ -8,6 +8,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/rasterloom/rasterloom/fault"
 	"github.com/rasterloom/rasterloom/grid"
 	"github.com/rasterloom/rasterloom/internal/layer"
 )
@@ -105,14 +106,24 @@ func inParallel(n int, work func(int)) {
 	}
 	var next atomic.Int64
 	var group sync.WaitGroup
+	var bug atomic.Pointer[error]
 	for range workers {
 		group.Go(func() {
-			for i := int(next.Add(1)) - 1; i < n; i = int(next.Add(1)) - 1 {
-				work(i)
+			err := fault.Guard(func() error {
+				for i := int(next.Add(1)) - 1; i < n; i = int(next.Add(1)) - 1 {
+					work(i)
+				}
+				return nil
+			})
+			if err != nil {
+				bug.Store(&err)
 			}
 		})
 	}
 	group.Wait()
+	if err := bug.Load(); err != nil {
+		panic(*err) //nolint:forbidigo // it goes on in the caller's goroutine, where it is one call's end
+	}
 }
 
 // gridLattice is a grid, and the layers that have it.

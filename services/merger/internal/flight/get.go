@@ -105,8 +105,14 @@ func (s *Server) open(ctx context.Context, plan *merge.Plan, rows merge.Rows, re
 // send sends a table, and signs of life meanwhile.
 func (s *Server) send(ctx context.Context, merged table, w *batchWriter) (merge.Result, error) {
 	ended := make(chan struct{})
+	ctx, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
 	var beats sync.WaitGroup
-	beats.Go(func() { w.messages.beats(ctx, ended, s.opts.Stall/4, w.sign) })
+	beats.Go(func() {
+		if err := fault.Guard(func() error { w.messages.beats(ctx, ended, s.opts.Stall/4, w.sign); return nil }); err != nil {
+			stop(err)
+		}
+	})
 	defer beats.Wait()
 	defer close(ended)
 	return merged(ctx, func(b *merge.Batch) error { return w.write(ctx, b) })

@@ -168,21 +168,23 @@ type feed struct {
 func newFeed(ctx context.Context, stream arrowflight.FlightService_DoPutServer, stall time.Duration) *feed {
 	f := &feed{ctx: ctx, stall: stall, came: make(chan *arrowflight.FlightData), ended: make(chan error, 1)}
 	// Recv waits for as long as a client does nothing; it ends with the handler.
-	go func() {
-		for {
-			message, err := stream.Recv()
-			if err != nil {
-				f.ended <- err
-				return
-			}
-			select {
-			case f.came <- message:
-			case <-ctx.Done():
-				return
-			}
-		}
-	}()
+	go func() { f.ended <- fault.Guard(func() error { return f.pass(stream) }) }()
 	return f
+}
+
+// pass hands messages on until there are no more, or nobody wants them.
+func (f *feed) pass(stream arrowflight.FlightService_DoPutServer) error {
+	for {
+		message, err := stream.Recv()
+		if err != nil {
+			return err
+		}
+		select {
+		case f.came <- message:
+		case <-f.ctx.Done():
+			return context.Cause(f.ctx)
+		}
+	}
 }
 
 // receive gives the next message; io.EOF after the last.

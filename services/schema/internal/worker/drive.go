@@ -66,15 +66,7 @@ func backfill(ctx context.Context, t Target, l migrate.Lease, rowsPerSecond int6
 		group.SetLimit(lanesAtOnce())
 		for _, lane := range lanes {
 			group.Go(func() error {
-				for {
-					rows, done, err := t.CopyChunk(ctx, l, lane)
-					if err != nil || done {
-						return err
-					}
-					if err := pace.wait(ctx, rows); err != nil {
-						return err
-					}
-				}
+				return fault.Guard(func() error { return copyLane(ctx, t, l, lane, pace) })
 			})
 		}
 		if err := group.Wait(); err != nil {
@@ -86,6 +78,19 @@ func backfill(ctx context.Context, t Target, l migrate.Lease, rowsPerSecond int6
 // lanesAtOnce is how many lanes are copied at the same time: one keeps two processes
 // of the server busy, and us.
 func lanesAtOnce() int { return max(1, runtime.GOMAXPROCS(0)/2) }
+
+// copyLane copies a lane, chunk by chunk.
+func copyLane(ctx context.Context, t Target, l migrate.Lease, lane int, p *pace) error {
+	for {
+		rows, done, err := t.CopyChunk(ctx, l, lane)
+		if err != nil || done {
+			return err
+		}
+		if err := p.wait(ctx, rows); err != nil {
+			return err
+		}
+	}
+}
 
 // catchUp applies what was noted until so little is left that writers can be held
 // up for it.

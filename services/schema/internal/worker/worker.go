@@ -97,9 +97,11 @@ func (w *Worker) work(ctx context.Context, l migrate.Lease) {
 	beating := make(chan struct{})
 	go func() {
 		defer close(beating)
-		w.beat(working, l, stop)
+		if err := fault.Guard(func() error { w.beat(working, l, stop); return nil }); err != nil {
+			stop(err)
+		}
 	}()
-	err := w.advance(working, l, log)
+	err := fault.Guard(func() error { return w.advance(working, l, log) })
 	stop(nil)
 	<-beating
 
