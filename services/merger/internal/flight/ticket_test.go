@@ -128,3 +128,50 @@ func TestTicketsKnowNoTimeZone(t *testing.T) {
 		}
 	}
 }
+
+// Clocks of replicas differ. The expiry is a moment by the clock of who signed, so to
+// another replica a ticket lives shorter or longer by the difference.
+func TestTicketsAndClocksThatDiffer(t *testing.T) {
+	signs, reads := newSigner(secrets("a secret of both replicas")), newSigner(secrets("a secret of both replicas"))
+	moment := time.Date(2026, 3, 29, 0, 59, 0, 0, time.UTC)   // before a change to summer time
+	for ahead, good := range map[time.Duration]time.Duration{ // the reader's clock; how long, by it
+		0: 15 * time.Minute, 10 * time.Minute: 5 * time.Minute, -10 * time.Minute: 25 * time.Minute, 16 * time.Minute: -time.Minute,
+	} {
+		raw, err := signs.sign(ticket{Principal: "alice", Expires: moment.Add(ticketLife).Unix()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, after := range []time.Duration{good, good + time.Second} {
+			reads.now = func() time.Time { return moment.Add(ahead + after).In(time.FixedZone("somewhere", 20700)) }
+			_, err := reads.open(raw, "alice")
+			if f := fault.From(err); (err == nil) != (after == good) || f != nil && f.Reason != fault.TicketExpired {
+				t.Errorf("the reader's clock is %v ahead, %v later: %v", ahead, after, err)
+			}
+		}
+	}
+}
+
+// FuzzTickets opens what anybody may send, as it is and signed by a key of ours.
+func FuzzTickets(f *testing.F) {
+	s := newSigner(secrets("a secret of this deployment"))
+	good, err := s.sign(ticket{Principal: "alice", Spec: []byte{1}, Stop: 9, Layers: []ticketLayer{{"birds", 7}}, Expires: time.Now().Add(time.Hour).Unix()})
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(good)
+	f.Add(good[32:])
+	f.Add([]byte(nil))
+	f.Add([]byte(`{"version":2,"key":"","expires":1e99,"start":-9223372036854775808,"after":{"row":1},"layers":null}`))
+	f.Add([]byte("{\"version\":2,\"principal\":\"alice\\u0000\",\"spec\":\"!\"}"))
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		if _, err := s.open(raw, "alice"); err == nil && !bytes.Equal(raw, good) {
+			t.Fatalf("a ticket that nobody signed is good: %q", raw)
+		}
+		// What a key of ours signed is ours, whatever it says; reading it does no harm.
+		key := s.keys()[0]
+		read, ok := s.read(append(key.mac(raw), raw...))
+		if ok && (read.Version != ticketVersion || read.Key != key.id) {
+			t.Fatalf("a ticket of another version or key is read: %+v", read)
+		}
+	})
+}
