@@ -51,6 +51,9 @@ import (
 // over; as the tokens are, and the password of the database.
 const canaryTicketKey = "canary-ticket-key-91c2-0123456789"
 
+// canaryName is a value that goes into a query, and so into none of its traces.
+const canaryName = "canary-layer-5b0e"
+
 // deployment is the suite as three processes, encrypted and with principals.
 type deployment struct {
 	suite
@@ -59,11 +62,12 @@ type deployment struct {
 	tokens  map[string]string // by principal
 	logs    []*processLog
 	replies *bytes.Buffer // everything that was answered to failing calls
+	traces  *collected
 }
 
 func deploy(t *testing.T, databaseURL string) *deployment {
 	t.Helper()
-	d := &deployment{dir: t.TempDir(), tokens: map[string]string{}, replies: &bytes.Buffer{}}
+	d := &deployment{dir: t.TempDir(), tokens: map[string]string{}, replies: &bytes.Buffer{}, traces: collect(t)}
 	d.certify(t)
 	var lines []string
 	for name, role := range map[string]access.Role{
@@ -78,6 +82,7 @@ func deploy(t *testing.T, databaseURL string) *deployment {
 	secured := []string{
 		"--listen=127.0.0.1:0", "--tls-cert=" + d.path("server.pem"), "--tls-key=" + d.path("server.key"), "--tls-peer-ca=" + d.path("ca.pem"),
 		"--tokens=" + d.path("tokens"), "--service-token-file=" + d.path("service.token"),
+		"--trace-endpoint=" + d.traces.url,
 	}
 	if err := os.Mkdir(d.path("exports"), 0o700); err != nil {
 		t.Fatal(err)
@@ -294,6 +299,8 @@ func TestTenantsAndSecrets(t *testing.T) {
 		d.refused(t, what, err, status.Code(err))
 	}
 	d.garbage(t)
+	_, err = schemav1connect.NewSchemaServiceClient(d.as(t, "alice"), d.schema).GetLayer(t.Context(), connect.NewRequest(&schemav1.GetLayerRequest{Name: canaryName}))
+	d.refused(t, "a layer that is not there", err, codes.NotFound)
 	d.keepsSecrets(t, address)
 }
 
@@ -404,6 +411,11 @@ func (d *deployment) keepsSecrets(t *testing.T, databaseURL string) {
 	for i, log := range d.logs {
 		said[[]string{"the log of schema", "the log of aligner", "the log of merger"}[i]] = log.whole()
 	}
+	said["the traces"] = d.traces.whole(t, "rasterloom.schema.v1.SchemaService/GetLayer", "rasterloom.aligner.v1.AlignerService/CalculateGridShifts", "arrow.flight.protocol.FlightService/DoGet", "SELECT", "rasterloom.layer")
+	if i := strings.Index(said["the traces"], canaryName); i >= 0 {
+		t.Errorf("the traces have a value of a query: …%s…", said["the traces"][max(0, i-300):i+100])
+	}
+	said["the metrics"] = d.metrics(t)
 	secrets := map[string]string{"ticket key": canaryTicketKey}
 	if password, ok := u.User.Password(); ok {
 		secrets["password"] = password
@@ -430,7 +442,30 @@ func (d *deployment) keepsSecrets(t *testing.T, databaseURL string) {
 			t.Errorf("an answer has %s: …%s…", what, said["replies"][max(0, i-200):min(len(said["replies"]), i+100)])
 		}
 	}
-	t.Logf("%d bytes of answers, %d of logs", len(said["replies"]), len(said["the log of schema"])+len(said["the log of aligner"])+len(said["the log of merger"]))
+	t.Logf("%d secrets looked for in %d bytes of answers, %d of logs, %d of traces (%d spans), %d of metrics", len(secrets), len(said["replies"]),
+		len(said["the log of schema"])+len(said["the log of aligner"])+len(said["the log of merger"]), len(said["the traces"]), len(d.traces.spans), len(said["the metrics"]))
+}
+
+// metrics are the pages of all three.
+func (d *deployment) metrics(t *testing.T) string {
+	t.Helper()
+	var pages strings.Builder
+	for _, address := range []string{d.schema, d.aligner, d.merger} {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, address+"/metrics", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		res, err := d.as(t, "").Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = io.Copy(&pages, res.Body)
+		_ = res.Body.Close()
+		if err != nil || res.StatusCode != http.StatusOK {
+			t.Fatal(res.Status, err)
+		}
+	}
+	return pages.String()
 }
 
 func asConnect(err error, into **connect.Error) bool {
