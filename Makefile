@@ -77,7 +77,7 @@ prove: build venv ## Compare PROVE_SETS (10000) generated merges with numpy, PRO
 
 .PHONY: faults
 faults: venv ## Cut, kill, stop and abandon streams as often as promised, and send what must be refused; a quarter of an hour
-	@go test -count=1 -v ./test/scenario/refusal
+	@RASTERLOOM_FAULTS=all go test -count=1 -timeout 30m -v ./test/scenario/refusal
 	@RASTERLOOM_FAULTS=all go test -count=1 -timeout 60m -v -run '^TestFault' ./test/scenario
 
 .PHONY: memory
@@ -88,6 +88,14 @@ memory: ## Compare the memory of a merge of 100 million cells a layer with one m
 crash: ## Kill the migration at every step, in every way, and swap tables; an hour and more
 	@RASTERLOOM_CRASH=all go test -count=1 -timeout 180m -v ./test/crash
 	@RASTERLOOM_SWAPS=50 RASTERLOOM_ROLLBACKS=50 go test -count=1 -timeout 30m -v -run 'TestManySwaps|TestRollBacks' ./services/schema/internal/worker
+
+.PHONY: upgrade
+upgrade: ## Let the programs of commit OLD, by default from before the newest catalog version, and today's work on one database
+	@bash tools/upgrade.sh $(OLD)
+
+.PHONY: soak
+soak: ## Work a suite for SOAK_TIME (10m) with all kinds of calls, and look that it holds no more than before
+	@RASTERLOOM_SOAK=$(or $(SOAK_TIME),10m) go test -count=1 -timeout 0 -v -run '^TestSoak$$' ./test/scenario
 
 .PHONY: short
 short: ## Go tests without the race detector; a minute or so
@@ -142,11 +150,12 @@ lint-deployment:
 	@cd tools/deployment && GOWORK=off go test ./...
 
 .PHONY: sbom
-sbom: tools build ## List what each binary is made of, as CycloneDX, in .bin/sbom/
+sbom: tools build ## List what each binary is made of, as CycloneDX, in .bin/sbom/, and check the lists
+	$(call step,What the binaries are made of)
 	@mkdir -p $(BIN)/sbom
 	@for n in rasterloom aligner schema merger; do \
-		cyclonedx-gomod bin -json -output $(BIN)/sbom/$$n.cdx.json $(BIN)/$$n 2>/dev/null; \
-		printf '%s: %s components\n' .bin/sbom/$$n.cdx.json $$(grep -c '"type": "library"' $(BIN)/sbom/$$n.cdx.json); done
+		cyclonedx-gomod bin -json -output $(BIN)/sbom/$$n.cdx.json $(BIN)/$$n 2>/dev/null; done
+	@$(PYTHON) tools/sbom.py $(BIN)/sbom
 
 .PHONY: vulnerabilities
 vulnerabilities: tools ## Look for known vulnerabilities; VULNDB=file:///path names a database
