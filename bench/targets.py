@@ -90,7 +90,7 @@ def _migration(run: Run, layers: str) -> list[Finding]:
     waits = [t.result.longest_wait_seconds for t in trials if t.result.longest_wait_seconds is not None]
     longest = max(waits) * 1000
     found.append(
-        Finding(what, f"< {WAIT_MS} ms for the writer", f"{longest:.0f} ms, the longest of {len(waits)} runs",
+        Finding(what, f"< {WAIT_MS} ms for the writer", f"{longest:.0f} ms at most in {len(waits)} of {len(trials)}",
                 longest < WAIT_MS, f"by {longest - WAIT_MS:.0f} ms")
     )  # fmt: skip
     return found
