@@ -67,7 +67,10 @@ func (a *arrow) pipe(ctx context.Context, conn *pgxpool.Conn, query, into string
 	)
 	go func() {
 		defer close(reading)
-		read, readErr = a.readInto(ctx, conn, query, in)
+		readErr = fault.Guard(func() (err error) {
+			read, err = a.readInto(ctx, conn, query, in)
+			return err
+		})
 		in.CloseWithError(readErr) // nil: the end
 	}()
 	tag, err := a.Tx.Conn().PgConn().CopyFrom(ctx, out, copyTag(a.row.ID)+"COPY "+into+" FROM STDIN (FORMAT binary)")
