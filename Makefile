@@ -70,6 +70,13 @@ test-java: build venv ## Build and run the Java client of docs/clients.md; needs
 	$(call step,Java client)
 	@cd python && $(VENV)/bin/pytest -m java tests/test_clients.py
 
+.PHONY: test-clusters
+test-clusters: build venv ## Run the Dask program of docs/guides/clusters.md; fetches Dask
+	$(call step,Dask)
+	@$(PYTHON) -m venv .cache/clusters
+	@.cache/clusters/bin/pip install --quiet --disable-pip-version-check -e 'python[dev,demo]' 'dask[dataframe]>=2025' -c python/constraints.txt
+	@cd python && $(CURDIR)/.cache/clusters/bin/pytest -m clusters tests/test_clients.py
+
 .PHONY: prove
 prove: build venv ## Compare PROVE_SETS (10000) generated merges with numpy, PROVE_PAIRS (500) with GDAL
 	@cd python && RASTERLOOM_PROVE_SETS=$(or $(PROVE_SETS),10000) RASTERLOOM_PROVE_PAIRS=$(or $(PROVE_PAIRS),500) \

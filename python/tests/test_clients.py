@@ -1,4 +1,7 @@
-"""The programs of docs/clients.md, run as the page says but for the address: all hold the same table."""
+"""The programs of docs/clients.md and docs/guides/clusters.md: all hold the same table.
+
+They run as the pages say, but for the address.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,9 @@ import re
 import shlex
 import subprocess
 import sys
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
+from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,6 +33,8 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[2]
 CLIENTS = ROOT / "examples" / "clients"
 PAGE = (ROOT / "docs" / "clients.md").read_text()
+CLUSTERS = (ROOT / "docs" / "guides" / "clusters.md").read_text()
+PROGRAMS = ["dask_frame"]
 SPEC = {"layers": [{"name": "coads_sst_jan"}, {"name": "oisst_19811231"}], "rowsKept": "ROWS_KEPT_ANY"}
 SCHEMA = pa.schema([pa.field("x", pa.float64(), nullable=False), pa.field("birds", pa.int16())])
 ROWS = pa.record_batch([pa.array([0.5, 1.5]), pa.array([7, None], pa.int16())], schema=SCHEMA)
@@ -51,9 +58,9 @@ def run(command: str, *more: str) -> str:
     return re.sub(r"\x1b\[\d*m", "", done.stdout)  # Maven resets colours that it never set
 
 
-def shown(command: str) -> str:
-    """What the page says that a command prints."""
-    return PAGE.split(f"```sh\n{command}\n```\n\n```text\n")[1].split("```")[0]
+def shown(command: str, page: str = PAGE) -> str:
+    """What a page says that a command prints."""
+    return page.split(f"```sh\n{command}\n```\n\n```text\n")[1].split("```")[0]
 
 
 @pytest.fixture(scope="module")
@@ -181,3 +188,46 @@ def test_the_reader_takes_no_short_table_for_a_whole_one() -> None:
                     continue
                 with pytest.raises(module.IncompleteError, match=error):
                     module.open_merge(uri, SPEC).read_all()
+
+
+def test_parts_that_other_processes_read_are_the_table(
+    flight: str, sent: dict, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Spawned, as workers on other machines are: they have the ticket and the modules, and nothing else of ours.
+    monkeypatch.setenv("PYTHONPATH", str(CLIENTS))
+    with example("merge_parts") as parts, example("content_hash") as hashing:
+        schema, tickets = parts.plan_parts(flight)
+        assert len(tickets) == parts.PARTS
+        with ProcessPoolExecutor(2, get_context("spawn")) as workers:
+            tables = list(workers.map(parts.read_part, [flight] * len(tickets), [schema] * len(tickets), tickets))
+    assert all(table.num_rows for table in tables)
+    table = pa.concat_tables(tables)
+    assert table.num_rows == sent["rows"]
+    assert str(hashing.ContentHash(table.schema).update(table)) == sent["hash"]
+
+
+def test_more_parts_than_rows_are_not_had(flight: str) -> None:
+    with example("merge_parts") as parts:
+        _, tickets = parts.plan_parts(flight, parts=1000)
+        assert 1 < len(tickets) <= 90
+
+
+@pytest.mark.clusters
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_programs_print_what_the_page_shows(flight: str, program: str) -> None:
+    command = f"python examples/clients/{program}.py"
+    assert run(command, flight) == shown(command, CLUSTERS)
+
+
+def test_code_of_the_clusters_page_is_that_of_the_programs() -> None:
+    programs = "".join(path.read_text() for path in CLIENTS.glob("*.py"))
+    _, *blocks = re.findall(r"```python\n(.*?)```", CLUSTERS, re.DOTALL)
+    assert len(blocks) == len(PROGRAMS)
+    assert [block for block in blocks if block not in programs] == []
+
+
+def test_tasks_need_no_package_of_ours() -> None:
+    for program in [*PROGRAMS, "merge_parts", "flight_reader", "content_hash"]:
+        imported = re.findall(r"^\s*(?:import|from) (\w+)", (CLIENTS / f"{program}.py").read_text(), re.MULTILINE)
+        assert imported
+        assert "rasterloom" not in imported
