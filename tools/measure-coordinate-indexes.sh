@@ -6,25 +6,35 @@
 #
 #   bash tools/measure-coordinate-indexes.sh postgres://… [SIDE [ROUNDS]]
 #
-# SIDE (2048) is the number of rows and columns, a multiple of 256, ROUNDS (5)
-# how often each query runs, in turns with the same query on the other tables. The
-# least time is printed, to which other work adds least, and its ratio to that
-# without an index. Needs psql 14 or newer, and
-# makes and drops the schema rasterloom_measure.
+# SIDE (2048) is the number of rows and columns, a multiple of 256, ROUNDS (4)
+# how often each query is measured, in turns with the same query on the other
+# tables. What is printed is CPU time of the server's process, without parallel
+# workers, since other work on the machine adds nothing to it: the least of the
+# rounds, and its ratio to that without an index. So the server must run on this
+# machine, which must be Linux. Needs psql 14 or newer, and makes and drops the
+# schema rasterloom_measure.
 set -euo pipefail
 
 url=$1
 side=${2:-2048}
-rounds=${3:-5}
-export PGOPTIONS='-c jit=off -c client_min_messages=warning'
+rounds=${3:-4}
+export PGOPTIONS='-c jit=off -c client_min_messages=warning -c max_parallel_workers_per_gather=0'
 
 sql() { psql -X -q -A -t -v ON_ERROR_STOP=1 -c "$1" "$url"; }
 
-# Milliseconds that a statement takes, with its rows brought to this process.
-ms() {
-  psql -X -q -A -t -v ON_ERROR_STOP=1 -c '\timing on' -c "$1" "$url" | awk '/^Time:/ {print $2}'
+# Milliseconds of CPU that a statement takes in the server, each of so many times.
+# The clock ticks every 10 ms, so what is short is repeated.
+ms() { # ms TIMES STATEMENT
+  local ticks="\\! awk '{print \$14 + \$15}' /proc/\$BACKEND/stat"
+  {
+    printf '%s\n' 'SELECT pg_backend_pid() AS pid \gset' '\setenv BACKEND :pid' "$ticks"
+    for _ in $(seq "$1"); do printf '%s;\n' "$2"; done
+    printf '%s\n' "$ticks"
+  } | psql -X -q -A -t -v ON_ERROR_STOP=1 -o /dev/null "$url" |
+    awk -v n="$1" -v hz="$(getconf CLK_TCK)" 'NR == 1 {a = $1} {b = $1} END {print (b - a) * 1000 / hz / n}'
 }
-read_ms() { ms "\copy ($1) TO '/dev/null' WITH (FORMAT binary)"; }
+# Rows are made, in their order, and not sent.
+read_ms() { ms "$1" "SELECT count(value) FROM ($2 OFFSET 0) s"; }
 
 least() { sort -n | head -1; }
 
@@ -38,8 +48,8 @@ cell='r, c, (c + 0.5::float8) * 10, 0 - (r + 0.5::float8) * 10, (r * 7919 + c) %
 by_row="SELECT $cell FROM generate_series(0, $side - 1) r, generate_series(0, $side - 1) c"
 by_window="SELECT $cell FROM generate_series(0, $side / 256 - 1) wr, generate_series(0, $side / 256 - 1) wc,
   LATERAL (SELECT wr * 256 + i AS r, wc * 256 + j AS c FROM generate_series(0, 255) i, generate_series(0, 255) j) w"
-# The head of the same, a sixteenth, for the cost of inserting.
-part="SELECT $cell FROM generate_series(0, $side / 16 - 1) r, generate_series(0, $side - 1) c"
+# The head of the same, a quarter, for the cost of inserting.
+part="SELECT $cell FROM generate_series(0, $side / 4 - 1) r, generate_series(0, $side - 1) c"
 
 # A window of 256 × 256 cells off the blocks' edges, a band of 128 whole rows, and
 # all, each in the order that the merger reads in.
@@ -78,9 +88,9 @@ measure() { # measure NAME WHICH ROWS INDEX…; WHICH is places (coordinates alo
         table=rasterloom_measure.whole_$i
         if [ "$question" = insert ]; then
           sql "TRUNCATE rasterloom_measure.part_$i"
-          ms "INSERT INTO rasterloom_measure.part_$i SELECT $columns FROM ($part) s (row_idx, col_idx, x_coord, y_coord, value)"
+          ms 1 "INSERT INTO rasterloom_measure.part_$i SELECT $columns FROM ($part) s (row_idx, col_idx, x_coord, y_coord, value)"
         else
-          read_ms "$(ask "$question" "$which" "$table")"
+          read_ms "$([ "$question" = all ] && echo 1 || echo 8)" "$(ask "$question" "$which" "$table")"
         fi >"$times/once"
         [ "$round" = 0 ] || cat "$times/once" >>"$times/$question.$i"
       done
