@@ -83,7 +83,7 @@ prove: build venv ## Compare PROVE_SETS (10000) generated merges with numpy, PRO
 		$(VENV)/bin/pytest -s tests/test_prove.py tests/test_resampling.py
 
 .PHONY: faults
-faults: venv ## Cut, kill, stop and abandon streams as often as promised, and send what must be refused; a quarter of an hour
+faults: venv ## Cut, kill, stop and abandon streams as often as promised, break exports, and send what must be refused; half an hour
 	@RASTERLOOM_FAULTS=all go test -count=1 -timeout 30m -v ./test/scenario/refusal
 	@RASTERLOOM_FAULTS=all go test -count=1 -timeout 60m -v -run '^TestFault' ./test/scenario
 

@@ -123,7 +123,7 @@ func TestFaultSlowClientsBesideFastOnes(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	var slow, began sync.WaitGroup
-	var taken atomic.Int64
+	var taken, refused atomic.Int64
 	const together = 8 // begin at a time
 	for i := range slowClients {
 		began.Add(1)
@@ -131,6 +131,7 @@ func TestFaultSlowClientsBesideFastOnes(t *testing.T) {
 			begin := sync.OnceFunc(began.Done)
 			defer begin()
 			if err := b.readSlowly(ctx, info, &taken, begin); err != nil {
+				refused.Add(1)
 				t.Errorf("slow client %d: %v", i, err)
 			}
 		})
@@ -176,8 +177,8 @@ func TestFaultSlowClientsBesideFastOnes(t *testing.T) {
 	b.requireNothing(t, 0)
 	alone = (alone + b.readFast(t, info, whole, during/2)) / 2
 
-	figures := fmt.Sprintf("%d clients at %.0f KiB/s each beside %d fast ones for %v: fast ones read %.2f million rows/s, %.0f %% of the %.2f alone; %d MiB of memory, %.0f leased; %d database connections; refused 0",
-		slowClients, pace/1024, fastClients, time.Since(start).Round(time.Second), beside/1e6, 100*beside/alone, alone/1e6, kib>>10, leased/(1<<20), connections)
+	figures := fmt.Sprintf("%d clients at %.0f KiB/s each beside %d fast ones for %v: fast ones read %.2f million rows/s, %.0f %% of the %.2f alone; %d MiB of memory, %.0f leased; %d database connections; %d slow ones refused or cut",
+		slowClients, pace/1024, fastClients, time.Since(start).Round(time.Second), beside/1e6, 100*beside/alone, alone/1e6, kib>>10, leased/(1<<20), connections, refused.Load())
 	t.Log(figures)
 	if limit := budgetKiB + budgetKiB/10; kib > limit {
 		t.Errorf("%d KiB of memory, and the limit is %d", kib, limit)

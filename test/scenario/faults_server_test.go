@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -31,10 +32,18 @@ type mortal struct {
 // newMortal starts one on a database whose catalog is adopted.
 func newMortal(t *testing.T, url string, pool *pgxpool.Pool, flags ...string) mortal {
 	t.Helper()
+	return newMortalUnder(t, nil, url, pool, flags...)
+}
+
+// newMortalUnder starts one by a command that is given its command line.
+func newMortalUnder(t *testing.T, command []string, url string, pool *pgxpool.Pool, flags ...string) mortal {
+	t.Helper()
 	path := filepath.Join(t.TempDir(), "ready.json")
-	cmd := exec.Command(filepath.Join(binaries(t), "rasterloom"), append([]string{
+	line := slices.Concat(command, []string{
+		filepath.Join(binaries(t), "rasterloom"),
 		"up", "--database-url", url, "--listen", "127.0.0.1:0", "--flight-listen", "127.0.0.1:0", "--ready-file", path,
-	}, flags...)...)
+	}, flags)
+	cmd := exec.Command(line[0], line[1:]...)
 	cmd.Env = environment()
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
