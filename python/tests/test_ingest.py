@@ -92,6 +92,48 @@ def test_netcdf_by_gdal(loom: rl.Loom) -> None:
     same(loom, "bcsd_tas_12", of_file(f"netcdf:{path}:tas", 12))
 
 
+def test_a_cloud_optimized_geotiff(loom: rl.Loom, tmp_path: Path) -> None:
+    # Larger than a tile, with overviews, which are no cells of the layer.
+    path = tmp_path / "cloud.tif"
+    rows, cols = np.mgrid[0:700, 0:900]
+    values = (rows * 31 + cols * 17).astype("int16")
+    values[rows % 97 == 5] = -1
+    profile = {"width": 900, "height": 700, "count": 1, "dtype": "int16", "crs": "EPSG:32633", "nodata": -1}
+    transform = rasterio.Affine(10, 0, 500_000, 0, -10, 5_600_000)
+    with rasterio.open(
+        path, "w", driver="COG", transform=transform, blocksize=128, compress="deflate", **profile
+    ) as file:
+        file.write(values, 1)
+    with rasterio.open(path) as file:
+        assert file.overviews(1)
+    (layer,) = loom.ingest(path, name="cloud")
+    assert (layer.grid, layer.nodata) == (rl.Grid("EPSG:32633", 700, 900, 500_000, 5_600_000, 10, 10), -1)
+    same(loom, "cloud", np.ma.masked_equal(values, -1))
+
+
+def test_zarr_by_xarray_and_by_gdal(loom: rl.Loom, tmp_path: Path) -> None:
+    path = tmp_path / "store.zarr"
+    values = np.arange(2 * 300 * 400, dtype="float32").reshape(2, 300, 400)
+    values[:, 7, 9] = np.nan
+    array = xr.DataArray(
+        values,
+        dims=("time", "y", "x"),
+        coords={"time": [1, 2], "y": 50 - np.arange(300) * 0.5, "x": 10 + np.arange(400) * 0.5},
+        attrs={"crs": "EPSG:4326"},
+    )
+    array.to_dataset(name="heat").to_zarr(path, zarr_format=2, encoding={"heat": {"chunks": (1, 128, 100)}})
+    grid = rl.Grid("EPSG:4326", 300, 400, 9.75, 50.25, 0.5, 0.5)
+    with xr.open_zarr(path) as opened:
+        layers = loom.ingest(opened, name="store")
+    assert [layer.grid for layer in layers] == [grid, grid]
+    for i, name in enumerate(layers.names):
+        same(loom, name, np.ma.masked_invalid(values[i]))
+    layers = loom.ingest(f'ZARR:"{path}":/heat', name="by_gdal", crs="EPSG:4326")
+    assert [layer.grid for layer in layers] == [grid, grid]
+    for i, name in enumerate(layers.names):
+        same(loom, name, np.ma.masked_invalid(values[i]))
+
+
 def test_packed_values_are_not_guessed(loom: rl.Loom) -> None:
     path = DATA / "global" / "oisst_19811231_2deg.nc"
     with pytest.raises(rl.InvalidArgument, match="packed"):
