@@ -122,7 +122,7 @@ fuzz-short: ## Run every fuzz target for FUZZ_TIME (10s)
 		done; done); done
 
 .PHONY: bench
-bench: venv ## Measure peers, limits and Rasterloom side by side; FORM=full takes half an hour
+bench: venv ## Measure peers, limits and Rasterloom side by side; FORM=full takes 25 minutes
 	@bash bench/run.sh $(or $(FORM),short)
 
 .PHONY: bench-resampling

@@ -72,6 +72,13 @@ def _sections(run: Run) -> Iterable[str]:
     yield _growth(run)
     if other := _other_sets(run):
         yield other
+    if any(t.step.task == "ingest" for t in run.trials):
+        yield "## Sending a raster"
+        yield (
+            "A float64 array in a file, mapped into memory, sent by the Python client and stored as tiles; replacing the "
+            "layer of the round before. The server's CPU and memory are those of the trial, which also reads all of it back."
+        )
+        yield _ingests(run)
     if any(t.step.task == "migrate" for t in run.trials):
         yield "## Migration"
         yield ABOUT
@@ -165,6 +172,29 @@ def _growth(run: Run) -> str:
     )
     size = peak(run)
     return table + ("" if size is None else f"\n\nThe largest the server ever was in this run: {size / MIB:,.0f} MiB.")
+
+
+def _ingests(run: Run) -> str:
+    rows = []
+    for name in dict.fromkeys(t.step.layers for t in run.trials if t.step.task == "ingest"):
+        trials, tried = run.of("loom", "ingest", name), run.tried("loom", "ingest", name)
+        if not trials:
+            rows.append([f"`{name}`", "–", "–", "–", "–", "–", tried[-1].result.error or tried[-1].result.answer])
+            continue
+        seconds = median(t.result.seconds for t in trials)
+        servers = [t.server for t in trials if t.server]
+        rows.append(
+            [
+                f"`{name}`",
+                _seconds(trials),
+                f"{find(name).values / seconds / 1e6:.1f} M cells/s, {trials[0].result.bytes / seconds / 1e6:,.0f} MB/s",
+                f"{median(t.result.cpu_seconds for t in trials):.1f} s",
+                f"{median(s.cpu_seconds for s in servers):.1f} s" if servers else "–",
+                f"{median(s.peak_bytes for s in servers) / MIB:,.0f} MiB" if servers else "–",
+                _answers(trials),
+            ]
+        )
+    return _table(["layer", "time", "rate", "its CPU", "server CPU", "server memory", "right"], rows)
 
 
 def _migrations(run: Run) -> str:

@@ -109,6 +109,7 @@ SHORT = Form(
         *_loom("stream", "1m", "1m#0", "1m#1", "1m#2", "1m#3", "40", rounds=3),
         *_loom("verify", "40", rounds=1),
         *_migrations("1m#0", rounds=2),
+        *_loom("ingest", "1m#0", rounds=2),
     ),
     rounds=5,
     seconds=120,
@@ -129,9 +130,11 @@ FULL = Form(
         Step("adbc_numpy", "arrow", "40", 3),
         Step("loom", "arrow", "40", 3),
         *_migrations("9m#0", rounds=3),
+        *_loom("ingest", "9m#0", rounds=3),
+        *_loom("ingest", "100m", rounds=1),
     ),
     rounds=7,
-    seconds=25 * 60,
+    seconds=16 * 60,
     timeout=15 * 60,
 )
 FORMS = {form.name: form for form in (SHORT, FULL)}

@@ -23,7 +23,7 @@ from typing import Any, Literal
 
 from bench.sets import find
 
-Task = Literal["arrow", "parquet", "stream", "first", "verify", "limit", "migrate"]
+Task = Literal["arrow", "parquet", "stream", "first", "verify", "limit", "migrate", "ingest"]
 VARIABLE = "BENCH_TRIAL"
 # They choose kernels for another machine than this one and slow numpy down.
 UNWANTED = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")
@@ -208,12 +208,34 @@ def _verify(way: Any, job: Any) -> Result:
     return _judge(Result(), way.batches(job), job)
 
 
+def _ingest(way: Any, job: Any) -> Result:
+    """Send a layer from an array in a file, then compare every cell of it."""
+    import numpy as np
+
+    (layer,) = job.layers.layers
+    lattice, path = layer.lattice, job.path.with_suffix(".npy")
+    try:
+        array = np.lib.format.open_memmap(path, "w+", np.float64, (lattice.rows, lattice.cols))
+        for start in range(0, lattice.rows, 256):
+            rows, cols = np.mgrid[start : min(start + 256, lattice.rows), 0 : lattice.cols].astype(np.int64)
+            values = layer.values(rows, cols)
+            values[layer.missing(rows, cols)] = np.nan
+            array[start : start + 256] = values
+        array.flush()
+        _, result = _measured(lambda: way.ingest(job, np.load(path, mmap_mode="r")))
+    finally:
+        path.unlink(missing_ok=True)
+    result.bytes = lattice.rows * lattice.cols * 8
+    return _judge(result, way.ingested(job), job)
+
+
 TASKS: dict[str, Callable[[Any, Any], Result]] = {
     "arrow": _arrow,
     "parquet": _parquet,
     "stream": _stream,
     "first": _first,
     "verify": _verify,
+    "ingest": _ingest,
 }
 
 if __name__ == "__main__":

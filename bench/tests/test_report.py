@@ -112,6 +112,7 @@ def test_report_of_results_read_back(tmp_path: Path):
         done("packed_two", "limit", 0.5, rows=4_000_000),
         done("loom", "migrate", 1.0, "1m#0", server=90 * MIB, rows=1_000_000, longest_wait_seconds=0.02),
         done("old_script", "migrate", 3.0, "1m#0", rows=1_000_000, longest_wait_seconds=2.9),
+        done("loom", "ingest", 0.5, "1m#0", server=90 * MIB, rows=1_000_000, bytes=8_000_000),
     )
     again = Run.from_json(json.loads(json.dumps(run.to_json())))
     text = report.write(again, tmp_path).read_text()
@@ -120,5 +121,6 @@ def test_report_of_results_read_back(tmp_path: Path):
     assert "no: 7 values lost (every zero)" in text
     assert "8.0 M cells/s" in text
     assert "ALTER TABLE and one UPDATE | 3.00 s (1) | 0.33 M rows/s | 3.00 | 2,900 ms | yes |" in text
+    assert "| `1m#0` | 0.50 s (1) | 2.0 M cells/s, 16 MB/s | 0.0 s | 0.0 s | 90 MiB | yes |" in text
     assert "## Failures" not in text
     assert (tmp_path / "benchmarks.png").read_bytes().startswith(b"\x89PNG")

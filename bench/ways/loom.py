@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pyarrow as pa
 import rasterloom as rl
 
+from bench.sets import CRS
 from bench.ways import Job
 
 
@@ -30,3 +32,19 @@ def batches(job: Job) -> Iterator[pa.RecordBatch]:
     """The stream itself, for what does not fit in memory and for the first batch."""
     with rl.connect(job.loom_url) as loom:
         yield from merge(loom, job).to_batches()
+
+
+def ingest(job: Job, array: Any) -> None:
+    """Store an array as a layer, in place of the one that an earlier trial left."""
+    layer = job.layers.layers[0]
+    with rl.connect(job.loom_url) as loom:
+        loom.ingest(
+            array, name=f"ingested_{layer.name}", crs=CRS, bounds=layer.lattice.bounds, replace=True, progress=False
+        )
+
+
+def ingested(job: Job) -> Iterator[pa.RecordBatch]:
+    """Read that layer."""
+    layer = job.layers.layers[0]
+    with rl.connect(job.loom_url) as loom:
+        yield from loom.merge({layer.column: f"ingested_{layer.name}"}, progress=False).to_batches()
