@@ -117,7 +117,7 @@ func verdictIssue(l layer.Layer, r Relation, lattice Lattice, systems systems) I
 		i.Values = shiftValues(r)
 	case grid.VerdictReproject:
 		i.Code = CodeCRSDiffers
-		i.Fix = "reproject the layer to the CRS of " + lattice.label()
+		i.Fix = "reproject the layer once to the CRS of " + lattice.label() + ", for instance by gdalwarp -t_srs, and ingest the result: a merge reprojects nothing"
 		if _, known := systems.parse(l.Grid.CRS).Same(systems.parse(lattice.Grid().CRS)); !known {
 			i.Code = CodeCRSUnknown
 			i.Fix = "if both are the same system, give both the same authority code in the catalog, such as EPSG:4326; else reproject the layer"

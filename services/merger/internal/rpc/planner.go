@@ -384,7 +384,8 @@ func checkMergeable(t merge.Thread, lattice grid.Grid, relation *gridv1.Relation
 		return nil
 	case grid.VerdictReproject:
 		return fault.New(fault.Precondition, fault.CRSMismatch,
-			"layer %q is in the CRS %s and the reference, %s, in %s: layers are resampled within one CRS only; reproject one of them first",
+			"layer %q is in the CRS %s and the reference, %s, in %s, and a merge reprojects nothing: bring one of them to the CRS of the other once, "+
+				"for instance by gdalwarp -t_srs at about its own resolution, and ingest the result; the merge resamples it from there",
 			name, shorten(t.Layer.Grid.CRS), reference, shorten(lattice.CRS)).
 			With("layer", name).With("crs", shorten(t.Layer.Grid.CRS)).With("reference_crs", shorten(lattice.CRS))
 	case grid.VerdictDisjoint:
