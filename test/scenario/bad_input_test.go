@@ -114,7 +114,7 @@ func TestBadInput(t *testing.T) {
 		{"a number that is none", []string{"align", "--tolerance=much", at}, 2, "--tolerance"},
 		{"a duration that is none", []string{"align", "--timeout=long", at}, 2, "--timeout"},
 		{"a word out of an enum", []string{"plan", "layer_0", "--extent=all", at}, 2, "--extent must be one of"},
-		{"a flag that is none", []string{"align", "--tolerence=0.1", at}, 2, "unknown flag --tolerence"},
+		{"a flag that is none", []string{"align", "--toleranse=0.1", at}, 2, "unknown flag --toleranse"},
 		{"a command that is none", []string{"algin", at}, 2, `did you mean "align"`},
 		{"a number out of its range", []string{"align", "layer_0", "layer_1", "--tolerance=0.7", at}, 1, "tolerance_pixels is 0.7"},
 		{"no time", []string{"layers", "list", at, "--timeout=1ns"}, 3, "--timeout allows more"},

@@ -18,6 +18,7 @@ from rasterloom import lattice
 from rasterloom._arrow import arrays_of, dtype_of, fields_of
 from rasterloom._gen.merger.v1 import export_pb2, merger_pb2
 from rasterloom._progress import BAR, progress_bar
+from rasterloom.errors import RasterloomError
 from rasterloom.export import Export
 from rasterloom.plan import Plan
 
@@ -207,6 +208,8 @@ class Merge:
             There is a file of that name.
         FileNotFoundError
             There is no such folder.
+        OSError
+            The file cannot be written, such as to a full disk; nothing is left of it.
         """
         target = Path(path)
         if not target.parent.is_dir():
@@ -305,6 +308,13 @@ def _whole_file(target: Path, *, overwrite: bool) -> Generator[Path]:
             part.replace(target)
         else:
             _rename_if_free(part, target)
+    except RasterloomError:
+        raise  # Some of them are OSErrors too: of a connection, and of no file.
+    except OSError as error:
+        if error.errno is None or error.filename is not None:
+            raise
+        # Arrow says which call failed, and not which file: a full disk, mostly.
+        raise OSError(error.errno, f"{os.strerror(error.errno)}; nothing is written", str(target)) from error
     finally:
         part.unlink(missing_ok=True)
 

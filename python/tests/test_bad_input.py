@@ -1,0 +1,225 @@
+"""Whatever is wrong around a program is one typed exception, with a reason and fields, and one line."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import grpc
+import psycopg
+import pytest
+import suite as demo_suite
+
+import rasterloom as rl
+from rasterloom._gen.aligner.v1 import aligner_pb2_grpc
+from rasterloom._gen.merger.v1 import merger_pb2_grpc
+from rasterloom._gen.schema.v1 import schema_pb2_grpc
+
+SST = "coads_sst_jan"
+
+
+@contextlib.contextmanager
+def nobody() -> Iterator[str]:
+    with socket.create_server(("127.0.0.1", 0)) as door:
+        address = f"127.0.0.1:{door.getsockname()[1]}"
+    yield address
+
+
+@contextlib.contextmanager
+def web() -> Iterator[str]:
+    """A web server that knows HTTP/1 only."""
+
+    class Quiet(BaseHTTPRequestHandler):
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Quiet) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+@contextlib.contextmanager
+def hangs_up() -> Iterator[str]:
+    """A listener that hangs up on whoever says anything, as many do who do not understand."""
+    with socket.create_server(("127.0.0.1", 0)) as door:
+
+        def serve() -> None:
+            with contextlib.suppress(OSError):
+                while True:
+                    caller, _ = door.accept()
+                    with caller:
+                        caller.recv(1)
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        yield f"127.0.0.1:{door.getsockname()[1]}"
+        door.shutdown(socket.SHUT_RDWR)
+        thread.join()
+
+
+@contextlib.contextmanager
+def older() -> Iterator[str]:
+    """A server that has the services, and none of today's calls."""
+    server = grpc.server(ThreadPoolExecutor(2))
+    schema_pb2_grpc.add_SchemaServiceServicer_to_server(schema_pb2_grpc.SchemaServiceServicer(), server)
+    aligner_pb2_grpc.add_AlignerServiceServicer_to_server(aligner_pb2_grpc.AlignerServiceServicer(), server)
+    merger_pb2_grpc.add_MergerServiceServicer_to_server(merger_pb2_grpc.MergerServiceServicer(), server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    yield f"127.0.0.1:{port}"
+    server.stop(None).wait()
+
+
+CALLS: dict[str, Callable[[rl.Loom], object]] = {
+    "layers": lambda loom: loom.layers(),
+    "align": lambda loom: loom.align([SST, "oisst_19811231"]),
+    "plan": lambda loom: loom.plan([SST]),
+    "merge": lambda loom: loom.merge([SST]).to_arrow(),
+}
+
+
+@pytest.mark.parametrize("call", CALLS)
+@pytest.mark.parametrize(
+    ("listens", "kind", "reason"),
+    [
+        (nobody, rl.Unavailable, "SERVER_UNREACHABLE"),
+        (web, rl.Unavailable, "SERVER_UNREACHABLE"),
+        (hangs_up, rl.Unavailable, "SERVER_UNREACHABLE"),
+        (older, rl.Unimplemented, "NOT_OFFERED"),
+    ],
+)
+def test_another_server(
+    listens: Callable[[], contextlib.AbstractContextManager[str]],
+    kind: type[rl.RasterloomError],
+    reason: str,
+    call: str,
+) -> None:
+    with listens() as address, rl.connect(f"http://{address}") as loom, pytest.raises(kind) as caught:
+        CALLS[call](loom)
+    assert type(caught.value) is kind
+    assert caught.value.reason == reason
+    assert address in caught.value.fields["url"]
+    assert "\n" not in str(caught.value)
+
+
+def test_the_port_of_postgresql(suite: demo_suite.Suite) -> None:
+    """PostgreSQL itself: the suite's own listens on a socket of the file system, which is put behind a port."""
+    with psycopg.connect(suite.database_url) as connection:
+        path = f"{connection.info.host}/.s.PGSQL.{connection.info.port}"
+    assert path.startswith("/")
+    with (
+        postgres_behind_a_port(path) as address,
+        rl.connect(f"http://{address}") as loom,
+        pytest.raises(rl.Unavailable) as caught,
+    ):
+        loom.layers()
+    assert caught.value.reason == "SERVER_UNREACHABLE"
+    assert "\n" not in str(caught.value)
+
+
+@contextlib.contextmanager
+def postgres_behind_a_port(path: str) -> Iterator[str]:
+    """Hand what comes to a port on to a socket of the file system, and back."""
+    with socket.create_server(("127.0.0.1", 0)) as door:
+
+        def hand(source: socket.socket, to: socket.socket) -> None:
+            with contextlib.suppress(OSError):
+                while data := source.recv(4096):
+                    to.sendall(data)
+                to.shutdown(socket.SHUT_WR)
+
+        def serve() -> None:
+            with contextlib.suppress(OSError):
+                while True:
+                    caller, _ = door.accept()
+                    with caller, socket.socket(socket.AF_UNIX) as server:
+                        server.connect(path)
+                        there = threading.Thread(target=hand, args=(caller, server), daemon=True)
+                        there.start()
+                        hand(server, caller)
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        yield f"127.0.0.1:{door.getsockname()[1]}"
+        door.shutdown(socket.SHUT_RDWR)
+
+
+@pytest.mark.parametrize(
+    ("ask", "kind", "reason", "fields"),
+    [
+        (lambda loom: loom.layer("coads_sst_jna"), rl.NotFound, "LAYER_NOT_FOUND",
+         {"layer": "coads_sst_jna", "nearest": SST}),
+        (lambda loom: loom.align([SST, "coads_sst_jna"]), rl.NotFound, "LAYER_NOT_FOUND",
+         {"layer": "coads_sst_jna", "nearest": SST}),
+        (lambda loom: loom.merge([SST, "coads_sst_jna"]).to_arrow(), rl.NotFound, "LAYER_NOT_FOUND",
+         {"layer": "coads_sst_jna", "nearest": SST}),
+        (lambda loom: loom.merge([SST, SST]).to_arrow(), rl.InvalidArgument, "LAYER_REPEATED", {"layer": SST}),
+        (lambda loom: loom.align([SST]), rl.InvalidArgument, "INVALID_ARGUMENT", {}),
+        (lambda loom: loom.align([SST, "oisst_19811231"], tolerance=0.7), rl.InvalidArgument, "INVALID_ARGUMENT",
+         {"value": "0.7", "limit": "0.5"}),
+        (lambda loom: loom.merge([SST, "nc_tas_01"]).plan, rl.FailedPrecondition, "RESIDUAL_TOO_LARGE",
+         {"layer": "nc_tas_01"}),
+        (lambda loom: loom.merge([SST, "olinda_dem"]).plan, rl.FailedPrecondition, "CRS_MISMATCH", {}),
+        (lambda loom: loom.adopt("public.nothing"), rl.NotFound, "CATALOG_NOT_FOUND", {}),
+        (lambda loom: loom.migrations.get("m999999"), rl.NotFound, "MIGRATION_NOT_FOUND", {}),
+    ],
+)  # fmt: skip
+def test_what_the_server_refuses(
+    loom: rl.Loom,
+    ask: Callable[[rl.Loom], object],
+    kind: type[rl.RasterloomError],
+    reason: str,
+    fields: dict[str, str],
+) -> None:
+    with pytest.raises(kind) as caught:
+        ask(loom)
+    assert type(caught.value) is kind
+    assert caught.value.reason == reason
+    assert {name: caught.value.fields.get(name) for name in fields} == fields
+    assert "\n" not in str(caught.value)
+
+
+def test_an_existing_file_and_no_folder(loom: rl.Loom, tmp_path: Path) -> None:
+    there = tmp_path / "there.parquet"
+    there.write_text("mine")
+    with pytest.raises(FileExistsError, match=r"there\.parquet exists; overwrite=True replaces it"):
+        loom.merge([SST]).to_parquet(there)
+    with pytest.raises(FileNotFoundError, match="there is no folder"):
+        loom.merge([SST]).to_parquet(tmp_path / "none" / "a.parquet")
+    with pytest.raises(OSError, match=r"a\.parquet"):
+        loom.merge([SST]).to_parquet("/proc/a.parquet")
+    assert there.read_text() == "mine"
+    assert list(tmp_path.iterdir()) == [there]
+
+
+FULL = """
+import resource, signal, sys
+import rasterloom as rl
+# A file that may not grow is to a program what a disk without room is.
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (16384, 16384))
+try:
+    rl.connect(sys.argv[1]).merge(["coads_sst_jan", "oisst_19811231"]).to_parquet(sys.argv[2])
+except OSError as error:
+    print(type(error).__name__, error.errno, str(error).count("\\n"), sys.argv[2] in str(error))
+"""
+
+
+def test_no_room_for_the_file(suite: demo_suite.Suite, loom: rl.Loom, tmp_path: Path) -> None:
+    """A disk that fills up ends in OSError, and nothing is left."""
+    assert loom.layers()
+    target = tmp_path / "full.parquet"
+    said = subprocess.run(
+        [sys.executable, "-c", FULL, suite.url, str(target)], capture_output=True, text=True, check=True
+    )
+    assert said.stdout.split()[0] == "OSError", said
+    assert said.stdout.split()[2:] == ["0", "True"], said
+    assert list(tmp_path.iterdir()) == []
