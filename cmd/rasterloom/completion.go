@@ -54,7 +54,7 @@ const patience = time.Second
 const completeFiles = ":files"
 
 // Run prints candidates, a line each, with what they are behind a tab.
-func (c completeCommand) Run(ctx context.Context) {
+func (c completeCommand) Run(ctx context.Context) error {
 	words := c.Words
 	if len(words) > 0 && words[0] == "--" {
 		words = words[1:]
@@ -62,13 +62,12 @@ func (c completeCommand) Run(ctx context.Context) {
 	if len(words) == 0 {
 		words = []string{""}
 	}
-	out, err := complete(ctx, words)
-	if err != nil {
-		return // Whoever is typing wants no error in between.
-	}
+	// An error is not told: whoever is typing wants none in between.
+	out, _ := complete(ctx, words)
 	for _, candidate := range out {
 		fmt.Fprintln(standardOut, candidate)
 	}
+	return standardOut.err
 }
 
 // complete gives what can stand for the last word.
