@@ -257,15 +257,14 @@ func TestSoak(t *testing.T) {
 	tick := time.NewTicker(max(200*time.Millisecond, length/300))
 	defer tick.Stop()
 	began := time.Now()
-	for ctx.Err() == nil {
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			continue
-		}
+	for first := true; first || ctx.Err() == nil; first = false {
 		at = append(at, time.Since(began).Seconds())
 		for i, v := range s.sample() {
 			samples[i] = append(samples[i], v)
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
 		}
 	}
 	working.Wait()

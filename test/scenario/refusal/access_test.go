@@ -2,12 +2,15 @@ package refusal_test
 
 import (
 	"fmt"
+	"maps"
+	"math/rand/v2"
+	"os"
+	"slices"
 	"strings"
 
+	flightgen "github.com/apache/arrow-go/v18/arrow/flight/gen/flight"
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/reflect/protoregistry"
-
-	flightgen "github.com/apache/arrow-go/v18/arrow/flight/gen/flight"
 
 	"github.com/rasterloom/rasterloom/internal/access"
 )
@@ -47,8 +50,9 @@ func everyMethod() (methods []string) {
 }
 
 // accessRefusals ask every method with credentials that are not good, have
-// expired, or are of too low a role.
-func accessRefusals(world map[string]string) (list refusals) {
+// expired, or are of too low a role. Of the bad ones a method is shown a few, drawn
+// anew each time, and all of them in `make faults`.
+func accessRefusals(rng *rand.Rand, world map[string]string) (list refusals) {
 	add := func(method, name, header, code, reason string) {
 		r := refusal{Name: name, Method: method, Request: "{}", Authorization: header, As: "whoever", code: code, reason: reason}
 		if r.byFlight() {
@@ -69,8 +73,14 @@ func accessRefusals(world map[string]string) (list refusals) {
 		if !ok || rule.Role == access.Nobody {
 			continue
 		}
-		for name, header := range badCredentials(world["olga"]) {
-			add(method, name, header, "unauthenticated", "CREDENTIALS_INVALID")
+		bad := badCredentials(world["olga"])
+		names := slices.Sorted(maps.Keys(bad))
+		rng.Shuffle(len(names), func(i, j int) { names[i], names[j] = names[j], names[i] })
+		if os.Getenv("RASTERLOOM_FAULTS") != "all" {
+			names = names[:3]
+		}
+		for _, name := range names {
+			add(method, name, bad[name], "unauthenticated", "CREDENTIALS_INVALID")
 		}
 		add(method, "an expired token", world["expired"], "unauthenticated", "CREDENTIALS_INVALID")
 		for who, role := range map[string]access.Role{"carol": access.Reader, "alice": access.Submitter, "suite": access.Service} {

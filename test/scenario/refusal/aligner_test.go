@@ -72,8 +72,8 @@ func alignerRefusals() (list refusals) {
 		for _, tolerance := range badTolerances {
 			add("tolerance "+tolerance, object("layers", named("plain", "moved"), "tolerancePixels", tolerance), "invalid_argument", "INVALID_ARGUMENT")
 		}
-		add("5 MiB", object("layers", named(strings.Repeat("x", 5<<20))), "resource_exhausted", "")
 	}
+	list.add(alignerService+"CalculateGridShifts", "5 MiB", object("layers", named(strings.Repeat("x", 5<<20))), "resource_exhausted", "")
 	add := func(name, request, code, reason string) {
 		list.add(alignerService+"CreateAlignedCoordinateQuery", "query: "+name, request, code, reason)
 	}

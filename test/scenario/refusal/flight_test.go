@@ -75,10 +75,9 @@ func flightRefusals(t *testing.T, rng *rand.Rand, tickets tickets) (list refusal
 		add(method, "no descriptor", [][]byte{nil}, "invalid_argument", "INVALID_ARGUMENT").NoPyarrow = true
 		// gRPC's own answer to what does not parse, before anybody of ours is asked.
 		add(method, "a descriptor that is none", [][]byte{[]byte("\xff\xff")}, "internal", "").NoPyarrow = true
-		add(method, "5 MiB", descriptor(make([]byte, 5<<20)), "resource_exhausted", "")
-		bomb := add(method, "gzip bomb of 32 MiB", descriptor(make([]byte, 32<<20)), "resource_exhausted", "")
-		bomb.Gzip = true
 	}
+	add("GetFlightInfo", "5 MiB", descriptor(make([]byte, 5<<20)), "resource_exhausted", "")
+	add("GetFlightInfo", "gzip bomb of 32 MiB", descriptor(make([]byte, 32<<20)), "resource_exhausted", "").Gzip = true
 	// Tickets: one text for all that are not ours.
 	const notOurs = "the ticket is not one of this deployment"
 	ticket := func(name string, raw []byte, code, reason string) *refusal {

@@ -102,8 +102,8 @@ func mergerRefusals() (list refusals) {
 	}
 	for _, method := range []string{"PlanMerge", "CompareMerge"} {
 		list.add(mergerService+method, "nothing", `{}`, "invalid_argument", "INVALID_ARGUMENT")
-		list.add(mergerService+method, "5 MiB", object("spec", merged(named(strings.Repeat("x", 5<<20)))), "resource_exhausted", "")
 	}
+	list.add(mergerService+"PlanMerge", "5 MiB", object("spec", merged(named(strings.Repeat("x", 5<<20)))), "resource_exhausted", "")
 	return list
 }
 
@@ -158,8 +158,8 @@ func exportRefusals(mine string) (list refusals) {
 		}
 		add(method, "unknown id", object("id", quote(strings.Repeat("a", 26))), "not_found", "EXPORT_NOT_FOUND")
 		as("bob", method, "another tenant's id", object("id", quote(mine)), "not_found", "EXPORT_NOT_FOUND")
-		add(method, "5 MiB", object("id", quote(strings.Repeat("x", 5<<20))), "resource_exhausted", "")
 	}
+	add("GetExport", "5 MiB", object("id", quote(strings.Repeat("x", 5<<20))), "resource_exhausted", "")
 	as("alice", "CancelExport", "after the commit", object("id", quote(mine)), "failed_precondition", "EXPORT_STATE")
 	add("ListExports", "limit -1", `{"limit": -1}`, "invalid_argument", "INVALID_ARGUMENT")
 	add("ListExports", "limit 1001", `{"limit": 1001}`, "invalid_argument", "INVALID_ARGUMENT")

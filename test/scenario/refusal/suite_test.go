@@ -18,7 +18,7 @@ func TestSuiteRefuses(t *testing.T) {
 	s := w.stage()
 	all := schemaRefusals(temporary, s.etags)
 	for _, more := range []refusals{
-		alignerRefusals(), mergerRefusals(), exportRefusals(s.export), flightRefusals(t, rng, s.tickets), putRefusals(t, rng), accessRefusals(w.credentials),
+		alignerRefusals(), mergerRefusals(), exportRefusals(s.export), flightRefusals(t, rng, s.tickets), putRefusals(t, rng), accessRefusals(rng, w.credentials),
 	} {
 		all = append(all, more...)
 	}
