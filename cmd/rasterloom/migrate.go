@@ -17,83 +17,21 @@ import (
 )
 
 type migrateCommand struct {
-	Plan     planMigrationCommand  `cmd:"" help:"Say what storing a layer's coordinates would do and what stands in its way. Changes nothing."`
+	Plan     planMigrationCommand  `cmd:"" help:"Say what a migration of a layer would do and what stands in its way. Changes nothing."`
 	Start    startMigrationCommand `cmd:"" help:"Start a migration. It copies and verifies, then waits for cutover."`
 	List     listMigrationsCommand `cmd:"" help:"List migrations, the newest first."`
 	Show     showMigrationCommand  `cmd:"" help:"Show all that is known about one migration."`
 	Watch    watchCommand          `cmd:"" help:"Follow a migration until it waits for somebody, or is over."`
 	Pause    pauseCommand          `cmd:"" help:"Stop a migration where it is. Writes to the table are captured all the same."`
 	Resume   resumeCommand         `cmd:"" help:"Let a paused or failed migration go on."`
-	Cutover  cutOverCommand        `cmd:"" help:"Give the table's name to the new table. Takes milliseconds; can be undone."`
-	Rollback rollbackCommand       `cmd:"" help:"Give the name back to the old table, which has every write."`
+	Cutover  cutOverCommand        `cmd:"" help:"Give the table's name to the new table, or have the layer read from its tiles. Takes milliseconds; can be undone."`
+	Rollback rollbackCommand       `cmd:"" help:"Give the name, or the layer, back to the old table, which has every write."`
 	Finalize finalizeCommand       `cmd:"" help:"Compare once more and drop the old table. There is no way back."`
 	Abort    abortCommand          `cmd:"" help:"Give a migration up before its cut-over. Nothing is left of it."`
 }
 
 func (c client) migrations() schemav1connect.MigrationServiceClient {
 	return schemav1connect.NewMigrationServiceClient(c.http(), c.url("schema"), wire.ClientOptions()...)
-}
-
-// migrationSpec says what is to be migrated, and to what.
-type migrationSpec struct {
-	Layer        string `arg:"" help:"Name of the layer."`
-	Rate         int64  `help:"Copy at most so many rows a second." placeholder:"ROWS"`
-	InPlace      bool   `help:"Give the columns to the table itself, where the disk has no room for a second one. Slower, and the table grows."`
-	DiskHeadroom *int64 `help:"Free space on the server's disk, in bytes. Default: measured, where the server runs on the machine of the service." placeholder:"BYTES"`
-}
-
-func (s migrationSpec) message() *schemav1.MigrationSpec {
-	return &schemav1.MigrationSpec{Layer: s.Layer, RowsPerSecondLimit: s.Rate, InPlace: s.InPlace}
-}
-
-type planMigrationCommand struct {
-	client
-	migrationSpec
-}
-
-// Run explains a migration.
-func (c planMigrationCommand) Run(ctx context.Context) error {
-	res, err := ask(ctx, c.client, "schema", c.migrations().PlanMigration, &schemav1.PlanMigrationRequest{
-		Spec: c.message(), DiskHeadroomBytes: c.DiskHeadroom,
-	})
-	if err != nil {
-		return err
-	}
-	if c.Output == "json" {
-		return printJSON(standardOut, res)
-	}
-	p, plan := newPainter(os.Stdout), res.GetPlan()
-	if len(plan.GetRefusals()) > 0 {
-		p.line(red, "Not possible", fmt.Sprintf(": layer %q cannot be migrated as it is.", c.Layer))
-		for _, r := range plan.GetRefusals() {
-			p.prose("  ", p.paint(bold, r.GetCode())+" "+r.GetMessage()+".")
-			if r.GetFix() != "" {
-				p.prose("    ", "To do: "+r.GetFix())
-			}
-		}
-		return nil
-	}
-	p.line(bold, c.Layer, fmt.Sprintf(": %s rows, %s with indexes", grouped(plan.GetRows()), size(plan.GetTableBytes())))
-	fmt.Fprintf(p, "  needs about %s of disk until it is finalized, makes about %s of write-ahead log, and takes about %v\n",
-		size(plan.GetDiskBytes()), size(plan.GetWalBytes()), plan.GetEstimate().AsDuration().Round(100*time.Millisecond))
-	if plan.DiskHeadroomBytes != nil {
-		left := fmt.Sprintf("%s left", size(plan.GetDiskHeadroomBytes()))
-		if plan.GetDiskBytes()+plan.GetWalBytes() > plan.GetDiskHeadroomBytes() {
-			left = p.paint(red, left+", which is not enough")
-		}
-		fmt.Fprintf(p, "  disk: %s\n", left)
-	}
-	for _, notice := range plan.GetNotices() {
-		p.prose("  ", p.paint(yellow, "note")+" "+notice)
-	}
-	for _, lock := range plan.GetLocks() {
-		p.prose("  ", "locks "+lock)
-	}
-	for _, d := range plan.GetDependents() {
-		fmt.Fprintf(p, "  carries %s %s\n", d.GetKind(), d.GetName())
-	}
-	fmt.Fprintf(p, "\nStart it with: rasterloom migrate start %s\n", c.Layer)
-	return nil
 }
 
 type startMigrationCommand struct {
@@ -285,6 +223,7 @@ type (
 	finalizeCommand struct {
 		operatorArg
 		DropOldTable bool `help:"Say that the old table is to be dropped." required:""`
+		DropName     bool `help:"Say, of a migration to tiles without --sql-view, that nothing is to have the table's name any more."`
 	}
 )
 
@@ -319,7 +258,7 @@ func (c rollbackCommand) Run(ctx context.Context) error {
 // Run drops the old table.
 func (c finalizeCommand) Run(ctx context.Context) error {
 	return operate(ctx, c.operatorArg, c.migrations().Finalize, func(id, etag string) *schemav1.FinalizeRequest {
-		return &schemav1.FinalizeRequest{Id: id, Etag: etag, DropOldTable: c.DropOldTable}
+		return &schemav1.FinalizeRequest{Id: id, Etag: etag, DropOldTable: c.DropOldTable, DropName: c.DropName}
 	})
 }
 
@@ -345,8 +284,13 @@ func (c client) printMigration(m *schemav1.Migration) error {
 		if v.GetOldHash() != v.GetNewHash() || v.GetOldRows() != v.GetNewRows() || v.GetWrongCoordinates() > 0 {
 			verdict = p.paint(red, "different")
 		}
-		fmt.Fprintf(p, "  compared %s and %s rows in %v: %s; %s coordinates wrong\n", grouped(v.GetOldRows()), grouped(v.GetNewRows()),
-			v.GetElapsed().AsDuration().Round(time.Millisecond), verdict, grouped(v.GetWrongCoordinates()))
+		what, also := "rows", grouped(v.GetWrongCoordinates())+" coordinates wrong"
+		if m.GetLevel() == schemav1.MigrationLevel_MIGRATION_LEVEL_TILED {
+			what = "cells"
+			also = fmt.Sprintf("%s tiles, %s of them written to meanwhile; %s rows have no value", grouped(v.GetTiles()), grouped(v.GetLaggingTiles()), grouped(v.GetRowsWithoutValue()))
+		}
+		fmt.Fprintf(p, "  compared %s and %s %s in %v: %s; %s\n", grouped(v.GetOldRows()), grouped(v.GetNewRows()), what,
+			v.GetElapsed().AsDuration().Round(time.Millisecond), verdict, also)
 		for _, d := range v.GetDiffering() {
 			fmt.Fprintf(p, "    row %d, col %d: %s\n", d.GetRow(), d.GetCol(), d.GetDifference())
 		}
@@ -372,6 +316,8 @@ func (p painter) state(m *schemav1.Migration) string {
 // next says what an operator can do.
 func (p painter) next(m *schemav1.Migration) string {
 	switch {
+	case m.GetCondition() != schemav1.MigrationCondition_MIGRATION_CONDITION_RUNNING && m.GetState() == schemav1.MigrationState_MIGRATION_STATE_CUT_OVER:
+		return "resume or rollback"
 	case m.GetCondition() == schemav1.MigrationCondition_MIGRATION_CONDITION_FAILED,
 		m.GetCondition() == schemav1.MigrationCondition_MIGRATION_CONDITION_PAUSED:
 		return "resume or abort"

@@ -102,6 +102,14 @@ type Table struct {
 // String prints the name for people. It is not SQL.
 func (t Table) String() string { return t.Schema + "." + t.Name }
 
+// TiledTable is a table of pixels of which a migration made tiles.
+type TiledTable struct {
+	Pixels, Tiles Table
+	// PixelsOID tells the table from another one that took its name when it was
+	// dropped.
+	PixelsOID uint32
+}
+
 // TileSide is the number of rows and of columns of a tile of a TILED layer.
 const TileSide = 256
 

@@ -16,6 +16,11 @@ type Level string
 // database from them and the grid.
 const LevelStored Level = "STORED"
 
+// LevelTiled is L2: the layer's cells as tiles, which the merger reads instead of
+// the table. The table stays under its name, and what is written to it reaches the
+// tiles, until the migration is finalized.
+const LevelTiled Level = "TILED"
+
 // Spec says what to migrate. Two requests with one idempotency key must have
 // equal specs.
 type Spec struct {
@@ -25,6 +30,30 @@ type Spec struct {
 	RowsPerSecond int64
 	// InPlace gives the columns to the table itself.
 	InPlace bool
+	// Tiles says how tiles are made; zero for other levels.
+	Tiles TileSpec
+}
+
+// TileSpec says how a migration to tiles makes them.
+type TileSpec struct {
+	// SQLView leaves a view under the table's name when the migration is finalized.
+	// Plain SQL takes tiles apart only where they are not compressed, so they are
+	// stored raw.
+	SQLView bool
+	// Declared stores values in the layer's declared type, where that can hold all
+	// of them exactly; else in the type of the table.
+	Declared bool
+}
+
+// Check refuses what cannot be asked for together. Errors: Invalid INVALID_ARGUMENT.
+func (s Spec) Check() error {
+	switch {
+	case s.Level == LevelTiled && s.InPlace:
+		return fault.New(fault.Invalid, fault.InvalidArgument, "tiles are a table of their own: they cannot be made in place").With("field", "spec.in_place")
+	case s.Level != LevelTiled && s.Tiles != TileSpec{}:
+		return fault.New(fault.Invalid, fault.InvalidArgument, "the level is %s, and says how tiles are made", s.Level).With("field", "spec.tiles")
+	}
+	return nil
 }
 
 // ID names a migration.
@@ -74,6 +103,25 @@ type Migration struct {
 // ETag is what an operator must have seen to move a migration on.
 func (m Migration) ETag() string { return strconv.FormatInt(m.Revision, 10) }
 
+// Capture is which way writes reach the other table. What tiles lag behind is
+// noted for as long as there are both.
+func (m Migration) Capture() Capture {
+	c := m.State.Capture()
+	if m.Spec.Level == LevelTiled && c != CaptureNone {
+		return CaptureNoted
+	}
+	return c
+}
+
+// Follows reports whether a worker goes on applying what is noted, though the next
+// arrow is an operator's.
+func (m Migration) Follows() bool {
+	return m.Spec.Level == LevelTiled && (m.State == Verified || m.State == CutOver)
+}
+
+// LosesName reports whether nothing has the table's name once it is finalized.
+func (m Migration) LosesName() bool { return m.Spec.Level == LevelTiled && !m.Spec.Tiles.SQLView }
+
 // Failure is a fault, kept.
 type Failure struct {
 	Kind    string            `json:"kind"`
@@ -113,7 +161,7 @@ func (p Progress) Fraction() float64 {
 // Verification is one comparison of every row of both tables, in one snapshot.
 type Verification struct {
 	// OldRows and NewRows are the counts; equal hashes of all bits of all rows
-	// make the tables equal.
+	// make the tables equal. Of tiles, cells with a value are counted.
 	OldRows int64  `json:"old_rows"`
 	NewRows int64  `json:"new_rows"`
 	OldHash string `json:"old_hash"`
@@ -124,6 +172,13 @@ type Verification struct {
 	// OffGrid is the number of rows that writers stored outside of the grid
 	// since the migration was planned.
 	OffGrid int64 `json:"off_grid"`
+	// WithoutValue is the number of rows whose cell has no value: NULL, NaN or
+	// nodata. Tiles do not tell them from rows that are not there.
+	WithoutValue int64 `json:"without_value,omitempty"`
+	// Tiles were compared; Lagging ones had been written to at the moment of the
+	// snapshot and were compared when they were made anew.
+	Tiles   int64 `json:"tiles,omitempty"`
+	Lagging int64 `json:"lagging,omitempty"`
 	// Differing names rows that differ, at most 100.
 	Differing []DifferingRow `json:"differing,omitempty"`
 	Seconds   float64        `json:"seconds"`
@@ -138,7 +193,8 @@ func (v Verification) Equal() bool {
 type DifferingRow struct {
 	Row int64 `json:"row"`
 	Col int64 `json:"col"`
-	// What is one of "missing", "added", "changed", "coordinates".
+	// What is one of "missing", "added", "changed", "coordinates"; of a tile that
+	// cannot be read at all "unreadable", with its first cell.
 	What string `json:"what"`
 }
 

@@ -41,6 +41,9 @@ type Plan struct {
 	// Headroom is the space on the disk; nil where nobody said and it cannot be
 	// measured.
 	Headroom *Headroom
+	// Tiles is the most tiles that there can be, and WithoutValue the number of
+	// rows whose cell has no value, which tiles do not keep.
+	Tiles, WithoutValue int64
 }
 
 // Headroom is space on the disk of a database server.

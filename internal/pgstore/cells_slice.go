@@ -74,6 +74,8 @@ type slicedStream struct {
 	// tiles are the rows of tiles of a tiled layer that are not cut yet, or only in
 	// part: next is a row in the first of them, or north of it.
 	tiles []tileRow
+	// lagging are tiles that are read from a pixel table; nil for none.
+	lagging *laggingTiles
 }
 
 // cellSlice is a slice that was cut, with what it is read into.

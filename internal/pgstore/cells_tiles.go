@@ -37,6 +37,8 @@ type tilePlacer interface {
 	begin(c *layer.Chunk, w grid.Window)
 	// place puts in the part of a tile that is in the window.
 	place(s *tile.Scratch, e tile.Encoded, c *layer.Chunk, w grid.Window) (cells int64, err error)
+	// move puts in cells of a pixel table, which are in the window.
+	move(pixels layer.Layer, from, c *layer.Chunk, w grid.Window) error
 	// end leaves out rows without a cell. cells is the number of all.
 	end(c *layer.Chunk, w grid.Window, cells int64)
 }
@@ -66,6 +68,13 @@ func (tilePlacerOf[T]) begin(c *layer.Chunk, w grid.Window) {
 
 func (p tilePlacerOf[T]) place(s *tile.Scratch, e tile.Encoded, c *layer.Chunk, w grid.Window) (int64, error) {
 	return p.decoder.Place(s, e, w, c.Values.([]T), c.Valid)
+}
+
+func (tilePlacerOf[T]) move(pixels layer.Layer, from, c *layer.Chunk, w grid.Window) error {
+	return moveCells(pixels, from, c.Values.([]T), c.Valid, func(row, col int32) (at, room int) {
+		left := int64(col) - w.ColStart
+		return int((int64(row)-w.RowStart)*w.Cols() + left), int(w.Cols() - left)
+	})
 }
 
 func (tilePlacerOf[T]) end(c *layer.Chunk, w grid.Window, cells int64) {
@@ -145,6 +154,10 @@ func (s *slicer) lookup(ctx context.Context, lines []*cellLine) (err error) {
 		if t.tiles, err = tileRows(ctx, lines[0].tx, t.request); err != nil {
 			return err
 		}
+		if t.lagging, err = laggingIn(ctx, lines[0].tx, t.request); err != nil {
+			return err
+		}
+		t.tiles = t.lagging.join(t.tiles)
 		if !t.more() {
 			close(t.ready)
 		}
@@ -198,16 +211,24 @@ func (s cellSlice) readTiles(ctx context.Context, line *cellLine) error {
 				With("layer", l.Name).With("tile_row", e.Row).With("tile_col", e.Col)
 		}
 		last = e.Col
+		taken++
+		if s.from.lagging.has(e.Row, e.Col) {
+			continue
+		}
 		n, err := placer.place(&line.scratch, e, s.chunk, w)
 		if err != nil {
 			return err
 		}
 		cells += n
-		taken++
 	}
 	if err := closeRows(rows, l.Name, taken); err != nil {
 		return err
 	}
+	n, err := s.from.lagging.read(ctx, line, func(from *layer.Chunk) error { return placer.move(s.from.lagging.pixels, from, s.chunk, w) }, w)
+	if err != nil {
+		return err
+	}
+	cells += n
 	placer.end(s.chunk, w, cells)
 	s.promise <- s.chunk
 	return nil

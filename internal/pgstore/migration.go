@@ -91,6 +91,7 @@ type migrationRow struct {
 	indexes            []indexName
 	syncedXID          string
 	leaseFor           time.Duration // of the worker that was admitted
+	tiles              *tilesRecord  // of a migration to tiles
 }
 
 // exec runs a statement, and is a failpoint. While holding, flush does.
@@ -271,6 +272,7 @@ func scanMigration(row pgx.CollectableRow) (migrationRow, error) {
 		g                              grid.Grid
 		level, state, condition        string
 		failure, verification, indexes []byte
+		tiles                          []byte
 		newTable                       *uint32
 		newSignature                   *string
 		synced                         *string
@@ -279,7 +281,7 @@ func scanMigration(row pgx.CollectableRow) (migrationRow, error) {
 		&r.Table.Schema, &r.Table.Name, &r.oldTable, &newTable, &r.signature, &newSignature, &r.oldFile,
 		&g.CRS, &g.Rows, &g.Cols, &g.OriginX, &g.OriginY, &g.StepX, &g.StepY, &r.SouthUp,
 		&r.oldFormat, &r.oldRegistration, &indexes, &state, &condition, &failure, &verification,
-		&r.Spec.InPlace, &r.DiskBytes,
+		&r.Spec.InPlace, &r.DiskBytes, &tiles,
 		&r.Revision, &r.Fence, &synced, &r.Progress.RowsTotal,
 		&r.CreateTime, &r.StateTime, &r.UpdateTime,
 		&r.Progress.RowsCopied, &r.Progress.BlocksTotal, &r.Progress.BlocksDone)
@@ -296,7 +298,11 @@ func scanMigration(row pgx.CollectableRow) (migrationRow, error) {
 	if synced != nil {
 		r.syncedXID = *synced
 	}
-	return r, errors.Join(decode(failure, &r.Failure), decode(verification, &r.Verification), decode(indexes, &r.indexes))
+	err = errors.Join(decode(failure, &r.Failure), decode(verification, &r.Verification), decode(indexes, &r.indexes), decode(tiles, &r.tiles))
+	if err == nil && r.tiles != nil {
+		r.Spec.Tiles = migrate.TileSpec{SQLView: r.tiles.SQLView, Declared: r.tiles.Declared}
+	}
+	return r, err
 }
 
 func decode(text []byte, into any) error {
@@ -312,7 +318,7 @@ func (m *Migrations) Get(ctx context.Context, id migrate.ID) (migrate.Migration,
 	if err != nil {
 		return migrate.Migration{}, faultOf(err)
 	}
-	if row.State.Capture() == migrate.CaptureNoted {
+	if row.Capture() == migrate.CaptureNoted {
 		// By the planner's statistics: a count would read them all.
 		err = m.pool.QueryRow(ctx, `SELECT coalesce(max(greatest(n_live_tup, 0)), 0) FROM pg_stat_all_tables
 			WHERE schemaname = 'rasterloom' AND relname = $1`, notesOf(id)).Scan(&row.Progress.NotesPending)
@@ -339,6 +345,9 @@ func (m *Migrations) List(ctx context.Context, layerName string, limit int) ([]m
 // headroom is as in Plan. Errors: Precondition MIGRATION_REFUSED; Limit DISK_FULL; Exists MIGRATION_EXISTS when the key
 // was used for another spec, or the table has a live migration.
 func (m *Migrations) Start(ctx context.Context, key string, spec migrate.Spec, l layer.Layer, headroom *int64) (migrate.Migration, error) {
+	if err := spec.Check(); err != nil {
+		return migrate.Migration{}, err
+	}
 	if found, ok, err := m.byKey(ctx, key, spec); ok || err != nil {
 		return found, faultOf(err)
 	}
@@ -357,6 +366,10 @@ func (m *Migrations) Start(ctx context.Context, key string, spec migrate.Spec, l
 	if err := plan.CheckDisk(); err != nil {
 		return migrate.Migration{}, err
 	}
+	tiles, err := recordOfTiles(spec, l)
+	if err != nil {
+		return migrate.Migration{}, err
+	}
 	failpoint.Hit("start/before-insert")
 	var id int64
 	err = pgx.BeginFunc(ctx, m.pool, func(tx pgx.Tx) error {
@@ -365,12 +378,12 @@ func (m *Migrations) Start(ctx context.Context, key string, spec migrate.Spec, l
 		}
 		return tx.QueryRow(ctx, `INSERT INTO rasterloom.migration (idempotency_key, layer, level, rows_per_second, table_schema, table_name,
 			old_table, signature, old_file, crs, grid_rows, grid_cols, origin_x, origin_y, step_x, step_y, south_up,
-			old_format, old_registration, state, condition, rows_total, in_place, disk_bytes)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, 'PLANNED', 'RUNNING', $20, $21, $22)
+			old_format, old_registration, state, condition, rows_total, in_place, disk_bytes, tiles)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, 'PLANNED', 'RUNNING', $20, $21, $22, $23)
 		ON CONFLICT DO NOTHING RETURNING id`,
 			key, spec.Layer, string(spec.Level), spec.RowsPerSecond, l.Table.Schema, l.Table.Name,
 			table.oid, table.signature, table.file, l.Grid.CRS, l.Grid.Rows, l.Grid.Cols, l.Grid.OriginX, l.Grid.OriginY, l.Grid.StepX, l.Grid.StepY,
-			l.SouthUp, l.Format.String(), l.Registration.String(), plan.Rows, spec.InPlace, plan.DiskBytes).Scan(&id)
+			l.SouthUp, l.Format.String(), l.Registration.String(), plan.Rows, spec.InPlace, plan.DiskBytes, tiles).Scan(&id)
 	})
 	if errors.Is(err, pgx.ErrNoRows) {
 		if found, ok, err := m.byKey(ctx, key, spec); ok || err != nil {
@@ -500,7 +513,7 @@ func (m *Migrations) Resume(ctx context.Context, id migrate.ID, etag string) err
 
 func (m *Migrations) setCondition(ctx context.Context, name string, id migrate.ID, etag string, c migrate.Condition) error {
 	return m.take(ctx, name, id, byOperator(etag, ""), func(ctx context.Context, a *arrow) error {
-		if _, moves := migrate.Next(a.row.State); !moves {
+		if _, moves := migrate.Next(a.row.State); !moves && !a.row.Follows() {
 			return fault.New(fault.Precondition, fault.MigrationState, "migration %s is %s, and nothing runs that could %s",
 				id, a.row.State, name).With("migration", id).With("state", a.row.State)
 		}

@@ -20,12 +20,18 @@ import (
 // server runs on this machine. Errors: NotFound
 // LAYER_NOT_FOUND when the layer's table does not exist.
 func (m *Migrations) Plan(ctx context.Context, spec migrate.Spec, l layer.Layer, headroom *int64) (migrate.Plan, error) {
+	if err := spec.Check(); err != nil {
+		return migrate.Plan{}, err
+	}
 	plan, _, err := m.plan(ctx, spec, l, headroom)
 	return plan, faultOf(err)
 }
 
 func (m *Migrations) plan(ctx context.Context, spec migrate.Spec, l layer.Layer, headroom *int64) (plan migrate.Plan, t pixelTable, err error) {
 	plan.Spec = spec
+	if spec.Level == migrate.LevelTiled {
+		return m.planTiled(ctx, spec, l, headroom)
+	}
 	if l.Format != layer.FormatLegacy {
 		plan.Refusals = append(plan.Refusals, notLegacy(l))
 		return plan, t, nil
@@ -40,17 +46,7 @@ func (m *Migrations) plan(ctx context.Context, spec migrate.Spec, l layer.Layer,
 		if _, err := tx.Exec(ctx, "SELECT set_config('statement_timeout', '0', true), set_config('lock_timeout', $1, true)", lockWait); err != nil {
 			return err
 		}
-		var oid uint32
-		err := tx.QueryRow(ctx, `SELECT c.oid FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-			WHERE n.nspname = $1 AND c.relname = $2`, l.Table.Schema, l.Table.Name).Scan(&oid)
-		if errors.Is(err, pgx.ErrNoRows) {
-			return fault.New(fault.NotFound, fault.LayerNotFound, "layer %q: there is no table %s", l.Name, l.Table).
-				With("layer", l.Name).With("table", l.Table)
-		}
-		if err != nil {
-			return err
-		}
-		if t, _, err = readTable(ctx, tx, oid); err != nil {
+		if t, err = tableNamed(ctx, tx, l); err != nil {
 			return err
 		}
 		if err := explain(ctx, tx, &plan, t, l); err != nil {
@@ -58,11 +54,29 @@ func (m *Migrations) plan(ctx context.Context, spec migrate.Spec, l layer.Layer,
 		}
 		plan.Headroom, err = headroomFor(ctx, tx, t, headroom)
 		if err == nil && plan.Headroom == nil {
-			plan.Notices = append(plan.Notices, "the free space of the server's disk is not known here, so it is not compared with what is needed; say it with disk_headroom_bytes (--disk-headroom)")
+			plan.Notices = append(plan.Notices, headroomUnknown)
 		}
 		return err
 	})
 	return plan, t, err
+}
+
+const headroomUnknown = "the free space of the server's disk is not known here, so it is not compared with what is needed; say it with disk_headroom_bytes (--disk-headroom)"
+
+// tableNamed looks at a layer's table. Errors: NotFound LAYER_NOT_FOUND.
+func tableNamed(ctx context.Context, tx pgx.Tx, l layer.Layer) (t pixelTable, err error) {
+	var oid uint32
+	err = tx.QueryRow(ctx, `SELECT c.oid FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+		WHERE n.nspname = $1 AND c.relname = $2`, l.Table.Schema, l.Table.Name).Scan(&oid)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return t, fault.New(fault.NotFound, fault.LayerNotFound, "layer %q: there is no table %s", l.Name, l.Table).
+			With("layer", l.Name).With("table", l.Table)
+	}
+	if err != nil {
+		return t, err
+	}
+	t, _, err = readTable(ctx, tx, oid)
+	return t, err
 }
 
 func notLegacy(l layer.Layer) migrate.Refusal {

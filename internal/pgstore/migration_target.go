@@ -13,8 +13,8 @@ import (
 )
 
 // target is what differs between the things that a migration can make of a table:
-// a second one with stored coordinates (shadowTable), or the same one with two
-// more columns (inPlace). Each method but prepare and compare is
+// a second one with stored coordinates (shadowTable), the same one with two more
+// columns (inPlace), or tiles (tiledTable). Each method but prepare and compare is
 // called within the transaction of an arrow, after state and fence were checked,
 // and sets the new state.
 type target interface {
@@ -43,10 +43,14 @@ type target interface {
 }
 
 func (r migrationRow) target() target {
-	if r.Spec.InPlace {
+	switch {
+	case r.Spec.Level == migrate.LevelTiled:
+		return tiledTable{}
+	case r.Spec.InPlace:
 		return inPlace{}
+	default:
+		return shadowTable{}
 	}
-	return shadowTable{}
 }
 
 // shadowTable is a second table, with generated columns, that takes the name.
@@ -80,6 +84,11 @@ func (shadowTable) prepare(ctx context.Context, m *Migrations, r migrationRow) e
 	if err != nil || hasKey(indexes) {
 		return err
 	}
+	return m.makeKey(ctx, r, "row_idx, col_idx")
+}
+
+// makeKey makes the key of a migration on columns.
+func (m *Migrations) makeKey(ctx context.Context, r migrationRow, columns string) error {
 	t, found, err := readTable(ctx, m.pool, r.oldTable)
 	if err != nil || !found {
 		return err // told by the arrow
@@ -96,7 +105,7 @@ func (shadowTable) prepare(ctx context.Context, m *Migrations, r migrationRow) e
 		"SET statement_timeout = 0",
 		"SET lock_timeout = 0",
 		"DROP INDEX CONCURRENTLY IF EXISTS " + quoted(t.schema, keyOf(r.ID)), // what a crash left
-		fmt.Sprintf("CREATE UNIQUE INDEX CONCURRENTLY %s ON %s (row_idx, col_idx)", quoted(keyOf(r.ID)), t.quoted()),
+		fmt.Sprintf("CREATE UNIQUE INDEX CONCURRENTLY %s ON %s (%s)", quoted(keyOf(r.ID)), t.quoted(), columns),
 	} {
 		if _, err := conn.Exec(ctx, sql, pgx.QueryExecModeExec); err != nil {
 			if isCode(err, "23505") { // unique_violation

@@ -54,3 +54,24 @@ func (t *Tx) LayersOfTable(ctx context.Context, oid uint32) ([]string, error) {
 	names, err := pgx.CollectRows(rows, pgx.RowTo[string])
 	return names, faultOf(err)
 }
+
+// TiledTables gives the tables of which a migration made tiles that layers are read
+// from now, and where these are, among tables that are either. Errors: as any query.
+func (t *Tx) TiledTables(ctx context.Context, tables []layer.Table) ([]layer.TiledTable, error) {
+	schemas, names := make([]string, len(tables)), make([]string, len(tables))
+	for i, table := range tables {
+		schemas[i], names[i] = table.Schema, table.Name
+	}
+	rows, err := t.tx.Query(ctx, `SELECT m.table_schema, m.table_name, n.nspname::text, c.relname::text, m.old_table
+		FROM rasterloom.migration m JOIN pg_class c ON c.oid = m.new_table JOIN pg_namespace n ON n.oid = c.relnamespace
+		WHERE m.level = 'TILED' AND m.state IN ('CUT_OVER', 'FINALIZED') AND (
+			(m.table_schema, m.table_name) IN (SELECT * FROM unnest($1::text[], $2::text[])) OR
+			(n.nspname::text, c.relname::text) IN (SELECT * FROM unnest($1::text[], $2::text[]))) ORDER BY m.id DESC`, schemas, names)
+	if err != nil {
+		return nil, faultOf(err)
+	}
+	list, err := pgx.CollectRows(rows, func(r pgx.CollectableRow) (t layer.TiledTable, err error) {
+		return t, r.Scan(&t.Pixels.Schema, &t.Pixels.Name, &t.Tiles.Schema, &t.Tiles.Name, &t.PixelsOID)
+	})
+	return list, faultOf(err)
+}

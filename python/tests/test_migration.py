@@ -128,6 +128,64 @@ def test_paused_resumed_and_given_up(loom: rl.Loom, layer: rl.Layer, in_place: b
     assert np.array_equal(values(loom), VALUES)
 
 
+def test_to_tiles_and_back_and_there(
+    loom: rl.Loom, database: psycopg.Connection[Any], layer: rl.Layer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = loom.merge(["moving"], progress=False).to_arrow()
+    plan = loom.migrations.plan("moving", to="tiled")
+    assert (plan.possible, plan.rows, plan.tiles, plan.rows_without_value) == (True, ROWS * COLS, 2, 0)
+    migration = loom.migrations.start("moving", to="tiled", progress=True)
+    assert (migration.to, migration.sql_view) == ("tiled", False)
+    found = migration.wait().verification
+    assert found is not None
+    assert (found.old_rows, found.new_rows, found.tiles, found.differing) == (ROWS * COLS, ROWS * COLS, 2, ())
+    assert found.old_hash == found.new_hash != ""
+    assert "100 %" in capsys.readouterr().err
+    assert "2 tiles" in str(migration)
+    migration.cut_over()
+    assert loom.layer("moving").format == "TILED"
+    # The same table to the last bit, and its type.
+    assert loom.merge(["moving"], progress=False).to_arrow().equals(before)
+    # What SQL writes is read at once.
+    database.execute("UPDATE moving SET value = -1 WHERE row_idx = 7 AND col_idx = 9")
+    changed = VALUES.copy()
+    changed[7, 9] = -1
+    assert np.array_equal(values(loom), changed)
+    # The existing catalog names the table still, and the layer stays tiles.
+    assert migration.rollback().state == "ROLLED_BACK"
+    assert loom.layer("moving").format == layer.format
+    assert np.array_equal(values(loom), changed)
+
+    again = loom.migrations.start("moving", to="tiled", sql_view=True)
+    again.wait()
+    again.cut_over()
+    assert again.finalize(drop_old_table=True).over
+    assert np.array_equal(values(loom), changed)
+    seen = database.execute("SELECT row_idx, col_idx, value FROM moving ORDER BY 1, 2").fetchall()
+    assert np.array_equal(np.array([v for _, _, v in seen], "float32").reshape(ROWS, COLS), changed)
+    database.execute("DROP VIEW moving")
+    database.execute("CREATE TABLE public.moving ()")  # for the fixture to drop
+
+
+def test_tiles_without_a_name(loom: rl.Loom, database: psycopg.Connection[Any], layer: rl.Layer) -> None:
+    assert layer.format == "LEGACY"
+    migration = loom.migrations.start("moving", to="tiled")
+    migration.wait()
+    migration.cut_over()
+    with pytest.raises(rl.InvalidArgument) as unsaid:
+        migration.finalize(drop_old_table=True)
+    assert unsaid.value.fields["field"] == "drop_name"
+    migration.finalize(drop_old_table=True, drop_name=True)
+    assert np.array_equal(values(loom), VALUES)
+    with pytest.raises(psycopg.errors.UndefinedTable):
+        database.execute("SELECT FROM moving")
+    database.execute("CREATE TABLE public.moving ()")  # for the fixture to drop
+    with pytest.raises(rl.InvalidArgument):
+        loom.migrations.start("moving", to="tiled", in_place=True)
+    with pytest.raises(rl.InvalidArgument):
+        loom.migrations.plan("moving", to="zarr")  # pyright: ignore[reportArgumentType]
+
+
 def test_what_is_refused(loom: rl.Loom, database: psycopg.Connection[Any], layer: rl.Layer) -> None:
     with pytest.raises(rl.NotFound) as nothing:
         loom.migrations.plan("movin")

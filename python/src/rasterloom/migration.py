@@ -1,11 +1,11 @@
-"""Migrations: a layer's table gets stored coordinates while it is read and written."""
+"""Migrations: a layer's table gets stored coordinates, or becomes tiles, while it is read and written."""
 
 from __future__ import annotations
 
 import uuid
 from collections.abc import Sequence
 from contextlib import closing
-from typing import TYPE_CHECKING, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Literal, TypeVar, cast, overload
 
 from rasterloom import errors
 from rasterloom._gen.schema.v1 import migration_pb2
@@ -40,6 +40,9 @@ __all__ = ["Migration", "MigrationList", "Migrations"]
 NEXT = {"VERIFIED": "cut_over() or abort()", "CUT_OVER": "finalize(drop_old_table=True) or rollback()"}
 """What an operator may do where a migration waits."""
 
+Target = Literal["stored", "tiled"]
+"""What a migration makes of a table: coordinates beside the cells, or tiles."""
+
 
 class Migration:
     """A migration on the server; made by :meth:`Migrations.start` and :meth:`Migrations.get`.
@@ -55,8 +58,12 @@ class Migration:
         Its id, such as ``"m17"``.
     layer, table : str
         The layer, and the table that it works on, as ``schema.name``.
+    to : str
+        What it makes: ``"stored"`` coordinates, or ``"tiled"``.
     in_place : bool
         Whether the table itself gets the columns.
+    sql_view : bool
+        Whether finalizing leaves a view under the table's name; of tiles only.
     last : MigrationStatus
         How it stood when the server was last asked.
     """
@@ -67,7 +74,9 @@ class Migration:
         self.id = message.id
         self.layer = message.layer
         self.table = f"{message.table.schema}.{message.table.name}"
+        self.to: Target = "tiled" if message.level == migration_pb2.MIGRATION_LEVEL_TILED else "stored"
         self.in_place = message.in_place
+        self.sql_view = message.tiles.sql_view
         self.last = self._saw(message)
 
     def __repr__(self) -> str:
@@ -76,17 +85,23 @@ class Migration:
     def _rows(self) -> list[list[str]]:
         last = self.last
         rows = [
-            ["table", f"{self.table}{', in place' if self.in_place else ''}"],
+            [
+                "table",
+                f"{self.table}{', in place' if self.in_place else ''}{', to tiles' if self.to == 'tiled' else ''}",
+            ],
             ["state", f"{_state(last)} since {last.since:%Y-%m-%d %H:%M:%S} UTC"],
             ["copied", f"{last.rows_copied:,} of {last.rows_total:,} rows, {last.fraction:.0%}"],
         ]
         if last.verification is not None:
             found = last.verification
+            what, also = "rows", f"{found.wrong_coordinates} wrong coordinates"
+            if self.to == "tiled":
+                what, also = "cells", f"{found.tiles:,} tiles, {found.rows_without_value:,} rows without a value"
             rows.append(
                 [
                     "verified",
-                    f"{found.old_rows:,} and {found.new_rows:,} rows, {len(found.differing)} named that differ, "
-                    f"{found.wrong_coordinates} wrong coordinates, in {found.seconds:.1f} s",
+                    f"{found.old_rows:,} and {found.new_rows:,} {what}, {len(found.differing)} named that differ, "
+                    f"{also}, in {found.seconds:.1f} s",
                 ]
             )
         if last.failure is not None:
@@ -158,7 +173,9 @@ class Migration:
         return self._changed(self._connection.migrations.ResumeMigration, request)
 
     def cut_over(self) -> MigrationStatus:
-        """Give the table's name to the new table. Takes milliseconds; can be undone.
+        """Give the table's name to the new table, or have the layer read from its tiles.
+
+        Takes milliseconds; can be undone.
 
         Raises
         ------
@@ -171,26 +188,35 @@ class Migration:
         return self._changed(self._connection.migrations.CutOver, request)
 
     def rollback(self) -> MigrationStatus:
-        """Give the name back to the old table, which has every write."""
+        """Give the name, or the layer, back to the old table, which has every write."""
         request = migration_pb2.RollbackRequest(id=self.id, etag=self._etag)
         return self._changed(self._connection.migrations.Rollback, request)
 
-    def finalize(self, *, drop_old_table: bool = False) -> MigrationStatus:
+    def finalize(self, *, drop_old_table: bool = False, drop_name: bool = False) -> MigrationStatus:
         """Compare once more and drop the old table: the only step without a way back.
 
         Parameters
         ----------
         drop_old_table : bool
             Must be True: says that this is meant.
+        drop_name : bool
+            Must be True for tiles without ``sql_view``: nothing has the table's
+            name from then on, and SQL that names it fails.
 
         Raises
         ------
         InvalidArgument
-            Nobody said ``drop_old_table=True``.
+            Nobody said ``drop_old_table=True``, or ``drop_name=True`` where that
+            is needed.
+        FailedPrecondition
+            Something hangs on the table by now that would be lost, with reason
+            ``MIGRATION_REFUSED``.
         DataLoss
             The tables differ; nothing was dropped.
         """
-        request = migration_pb2.FinalizeRequest(id=self.id, etag=self._etag, drop_old_table=drop_old_table)
+        request = migration_pb2.FinalizeRequest(
+            id=self.id, etag=self._etag, drop_old_table=drop_old_table, drop_name=drop_name
+        )
         return self._changed(self._connection.migrations.Finalize, request)
 
     def abort(self) -> MigrationStatus:
@@ -266,7 +292,10 @@ class Migrations:
         self,
         layer: str,
         *,
+        to: Target = "stored",
         in_place: bool = False,
+        sql_view: bool = False,
+        declared_type: bool = False,
         rows_per_second: int | None = None,
         disk_headroom: int | None = None,
     ) -> MigrationPlan:
@@ -276,9 +305,19 @@ class Migrations:
         ----------
         layer : str
             Name of the layer.
+        to : {"stored", "tiled"}
+            What to make of it: ``x_coord`` and ``y_coord`` beside the cells, or
+            tiles, which are read much faster and take much less space.
         in_place : bool
             Give the columns to the table itself, where the disk has no room for
-            a second one. Slower, and the table grows.
+            a second one. Slower, and the table grows. Not for tiles.
+        sql_view : bool
+            Leave a view under the table's name in the end, for reading by SQL.
+            The tiles are then not compressed. For tiles only.
+        declared_type : bool
+            Store values in the layer's declared type, if it holds all of them
+            exactly. Default: in the type of the table, so that merges give the
+            same columns as before. For tiles only.
         rows_per_second : int, optional
             Copy at most so many rows a second.
         disk_headroom : int, optional
@@ -292,7 +331,7 @@ class Migrations:
         (True, 2080)
         """
         request = migration_pb2.PlanMigrationRequest(
-            spec=_spec(layer, in_place, rows_per_second), disk_headroom_bytes=disk_headroom
+            spec=_spec(layer, to, in_place, sql_view, declared_type, rows_per_second), disk_headroom_bytes=disk_headroom
         )
         answer = self._connection.call(self._connection.migrations.PlanMigration, request, "schema")
         return MigrationPlan.from_proto(answer.plan)
@@ -301,7 +340,10 @@ class Migrations:
         self,
         layer: str,
         *,
+        to: Target = "stored",
         in_place: bool = False,
+        sql_view: bool = False,
+        declared_type: bool = False,
         rows_per_second: int | None = None,
         disk_headroom: int | None = None,
         key: str | None = None,
@@ -311,7 +353,7 @@ class Migrations:
 
         Parameters
         ----------
-        layer, in_place, rows_per_second, disk_headroom
+        layer, to, in_place, sql_view, declared_type, rows_per_second, disk_headroom
             As in :meth:`plan`.
         key : str, optional
             Names this request for ever: the same key never starts a second
@@ -332,7 +374,7 @@ class Migrations:
             The disk has too little space, with reason ``DISK_FULL``.
         """
         request = migration_pb2.StartMigrationRequest(
-            spec=_spec(layer, in_place, rows_per_second),
+            spec=_spec(layer, to, in_place, sql_view, declared_type, rows_per_second),
             idempotency_key=key or f"python-{uuid.uuid4()}",
             disk_headroom_bytes=disk_headroom,
         )
@@ -373,12 +415,20 @@ class Migrations:
         return MigrationList([Migration(self._connection, message) for message in answer.migrations])
 
 
-def _spec(layer: str, in_place: bool, rows_per_second: int | None) -> migration_pb2.MigrationSpec:
+def _spec(
+    layer: str, to: Target, in_place: bool, sql_view: bool, declared_type: bool, rows_per_second: int | None
+) -> migration_pb2.MigrationSpec:
+    levels = {"stored": migration_pb2.MIGRATION_LEVEL_STORED, "tiled": migration_pb2.MIGRATION_LEVEL_TILED}
+    if to not in levels:
+        msg = f"to is {to!r}, and must be one of {', '.join(map(repr, levels))}"
+        raise errors.InvalidArgument(msg, reason="INVALID_ARGUMENT", fields={"field": "to"})
+    tiles = migration_pb2.TileOptions(sql_view=sql_view, declared_type=declared_type)
     return migration_pb2.MigrationSpec(
         layer=layer,
-        level=migration_pb2.MIGRATION_LEVEL_STORED,
+        level=levels[to],
         rows_per_second_limit=rows_per_second or 0,
         in_place=in_place,
+        tiles=tiles if sql_view or declared_type else None,
     )
 
 
@@ -390,5 +440,5 @@ def _next(status: MigrationStatus) -> str:
     if status.over:
         return ""
     if status.condition != "RUNNING":
-        return "resume() or abort()" if status.state != "CUT_OVER" else "resume()"
+        return "resume() or abort()" if status.state != "CUT_OVER" else "resume() or rollback()"
     return NEXT.get(status.state, "wait()")

@@ -65,6 +65,10 @@ class MigrationPlan:
         What hangs on the table and is carried over.
     refusals : tuple of Refusal
         Why it cannot be done. Empty: it can.
+    tiles : int
+        The most tiles that there can be; 0 where none are made.
+    rows_without_value : int
+        Rows with NULL, NaN or nodata, which tiles do not tell from no row.
     """
 
     layer: str
@@ -78,6 +82,8 @@ class MigrationPlan:
     notices: tuple[str, ...]
     dependents: tuple[Dependent, ...]
     refusals: tuple[Refusal, ...]
+    tiles: int = 0
+    rows_without_value: int = 0
 
     @classmethod
     def from_proto(cls, message: migration_pb2.MigrationPlan) -> MigrationPlan:
@@ -94,6 +100,8 @@ class MigrationPlan:
             notices=tuple(message.notices),
             dependents=tuple(Dependent(d.kind, d.name) for d in message.dependents),
             refusals=tuple(Refusal(r.code, r.message, r.count, r.fix) for r in message.refusals),
+            tiles=message.tiles,
+            rows_without_value=message.rows_without_value,
         )
 
     @property

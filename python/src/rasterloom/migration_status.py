@@ -29,7 +29,11 @@ Condition = Literal["RUNNING", "PAUSED", "FAILED"]
 
 
 class DifferingRow(NamedTuple):
-    """A cell that is not the same in both tables: ``"missing"``, ``"added"``, ``"changed"`` or ``"coordinates"``."""
+    """A cell that is not the same in both tables.
+
+    ``difference`` is ``"missing"``, ``"added"``, ``"changed"``, ``"coordinates"``
+    or, of a tile, named by its first cell, ``"unreadable"``.
+    """
 
     row: int
     col: int
@@ -43,7 +47,7 @@ class Verification:
     Attributes
     ----------
     old_rows, new_rows : int
-        Rows of the old and the new table.
+        Rows of the old and the new table; cells with a value of tiles.
     old_hash, new_hash : str
         Hash of all bits of all their rows.
     wrong_coordinates : int
@@ -54,6 +58,11 @@ class Verification:
         Rows that differ, at most 100.
     seconds : float
         Time it took.
+    rows_without_value : int
+        Rows with NULL, NaN or nodata, which tiles do not tell from no row.
+    tiles, lagging_tiles : int
+        Tiles that were compared, and how many of them had been written to at the
+        moment, and were made anew and compared apart.
     """
 
     old_rows: int
@@ -64,6 +73,9 @@ class Verification:
     off_grid: int
     differing: tuple[DifferingRow, ...]
     seconds: float
+    rows_without_value: int = 0
+    tiles: int = 0
+    lagging_tiles: int = 0
 
     @classmethod
     def from_proto(cls, message: migration_pb2.Verification) -> Verification:
@@ -77,6 +89,9 @@ class Verification:
             off_grid=message.off_grid,
             differing=tuple(DifferingRow(d.row, d.col, d.difference) for d in message.differing),
             seconds=message.elapsed.ToTimedelta().total_seconds(),
+            rows_without_value=message.rows_without_value,
+            tiles=message.tiles,
+            lagging_tiles=message.lagging_tiles,
         )
 
 

@@ -177,6 +177,9 @@ const (
 	MigrationLevel_MIGRATION_LEVEL_UNSPECIFIED MigrationLevel = 0
 	// x_coord and y_coord beside the indices, generated from them and the grid.
 	MigrationLevel_MIGRATION_LEVEL_STORED MigrationLevel = 1
+	// The cells as tiles, which the layer is read from. The table keeps its name, and
+	// what is written to it is read at once, until it is finalized.
+	MigrationLevel_MIGRATION_LEVEL_TILED MigrationLevel = 2
 )
 
 // Enum value maps for MigrationLevel.
@@ -184,10 +187,12 @@ var (
 	MigrationLevel_name = map[int32]string{
 		0: "MIGRATION_LEVEL_UNSPECIFIED",
 		1: "MIGRATION_LEVEL_STORED",
+		2: "MIGRATION_LEVEL_TILED",
 	}
 	MigrationLevel_value = map[string]int32{
 		"MIGRATION_LEVEL_UNSPECIFIED": 0,
 		"MIGRATION_LEVEL_STORED":      1,
+		"MIGRATION_LEVEL_TILED":       2,
 	}
 )
 
@@ -216,6 +221,64 @@ func (x MigrationLevel) Number() protoreflect.EnumNumber {
 // Deprecated: Use MigrationLevel.Descriptor instead.
 func (MigrationLevel) EnumDescriptor() ([]byte, []int) {
 	return file_rasterloom_schema_v1_migration_proto_rawDescGZIP(), []int{2}
+}
+
+// TileOptions say how a migration to tiles makes them.
+type TileOptions struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Leave a view under the table's name when the migration is finalized, for
+	// reading by SQL. Tiles are then stored without compression.
+	SqlView bool `protobuf:"varint,1,opt,name=sql_view,json=sqlView,proto3" json:"sql_view,omitempty"`
+	// Store values in the layer's declared type, if it can hold all of them exactly.
+	// Default: in the type of the table, so that merges give the same columns as
+	// before.
+	DeclaredType  bool `protobuf:"varint,2,opt,name=declared_type,json=declaredType,proto3" json:"declared_type,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TileOptions) Reset() {
+	*x = TileOptions{}
+	mi := &file_rasterloom_schema_v1_migration_proto_msgTypes[0]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TileOptions) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TileOptions) ProtoMessage() {}
+
+func (x *TileOptions) ProtoReflect() protoreflect.Message {
+	mi := &file_rasterloom_schema_v1_migration_proto_msgTypes[0]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TileOptions.ProtoReflect.Descriptor instead.
+func (*TileOptions) Descriptor() ([]byte, []int) {
+	return file_rasterloom_schema_v1_migration_proto_rawDescGZIP(), []int{0}
+}
+
+func (x *TileOptions) GetSqlView() bool {
+	if x != nil {
+		return x.SqlView
+	}
+	return false
+}
+
+func (x *TileOptions) GetDeclaredType() bool {
+	if x != nil {
+		return x.DeclaredType
+	}
+	return false
 }
 
 // Migration is what is known of one.
@@ -256,14 +319,16 @@ type Migration struct {
 	// The table itself gets the columns; there is no second one.
 	InPlace bool `protobuf:"varint,17,opt,name=in_place,json=inPlace,proto3" json:"in_place,omitempty"`
 	// About how much space it takes until it is finalized.
-	DiskBytes     int64 `protobuf:"varint,18,opt,name=disk_bytes,json=diskBytes,proto3" json:"disk_bytes,omitempty"`
+	DiskBytes int64 `protobuf:"varint,18,opt,name=disk_bytes,json=diskBytes,proto3" json:"disk_bytes,omitempty"`
+	// How tiles are made; unset for other levels.
+	Tiles         *TileOptions `protobuf:"bytes,19,opt,name=tiles,proto3" json:"tiles,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Migration) Reset() {
 	*x = Migration{}
-	mi := &file_rasterloom_schema_v1_migration_proto_msgTypes[0]
+	mi := &file_rasterloom_schema_v1_migration_proto_msgTypes[1]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -275,7 +340,7 @@ func (x *Migration) String() string {
 func (*Migration) ProtoMessage() {}
 
 func (x *Migration) ProtoReflect() protoreflect.Message {
-	mi := &file_rasterloom_schema_v1_migration_proto_msgTypes[0]
+	mi := &file_rasterloom_schema_v1_migration_proto_msgTypes[1]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -288,7 +353,7 @@ func (x *Migration) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Migration.ProtoReflect.Descriptor instead.
 func (*Migration) Descriptor() ([]byte, []int) {
-	return file_rasterloom_schema_v1_migration_proto_rawDescGZIP(), []int{0}
+	return file_rasterloom_schema_v1_migration_proto_rawDescGZIP(), []int{1}
 }
 
 func (x *Migration) GetId() string {
@@ -417,6 +482,13 @@ func (x *Migration) GetDiskBytes() int64 {
 	return 0
 }
 
+func (x *Migration) GetTiles() *TileOptions {
+	if x != nil {
+		return x.Tiles
+	}
+	return nil
+}
+
 // MigrationFailure is why a step failed.
 type MigrationFailure struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -432,7 +504,7 @@ type MigrationFailure struct {
 
 func (x *MigrationFailure) Reset() {
 	*x = MigrationFailure{}
-	mi := &file_rasterloom_schema_v1_migration_proto_msgTypes[1]
+	mi := &file_rasterloom_schema_v1_migration_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -444,7 +516,7 @@ func (x *MigrationFailure) String() string {
 func (*MigrationFailure) ProtoMessage() {}
 
 func (x *MigrationFailure) ProtoReflect() protoreflect.Message {
-	mi := &file_rasterloom_schema_v1_migration_proto_msgTypes[1]
+	mi := &file_rasterloom_schema_v1_migration_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -457,7 +529,7 @@ func (x *MigrationFailure) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MigrationFailure.ProtoReflect.Descriptor instead.
 func (*MigrationFailure) Descriptor() ([]byte, []int) {
-	return file_rasterloom_schema_v1_migration_proto_rawDescGZIP(), []int{1}
+	return file_rasterloom_schema_v1_migration_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *MigrationFailure) GetReason() string {
@@ -484,9 +556,9 @@ func (x *MigrationFailure) GetFields() map[string]string {
 // Verification is a comparison of every row of both tables in one snapshot.
 type Verification struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Rows of the old table.
+	// Rows of the old table; of a migration to tiles, cells with a value.
 	OldRows int64 `protobuf:"varint,1,opt,name=old_rows,json=oldRows,proto3" json:"old_rows,omitempty"`
-	// Rows of the new table.
+	// Rows of the new table; cells with a value in tiles.
 	NewRows int64 `protobuf:"varint,2,opt,name=new_rows,json=newRows,proto3" json:"new_rows,omitempty"`
 	// Hash of all bits of all rows of the old table.
 	OldHash string `protobuf:"bytes,3,opt,name=old_hash,json=oldHash,proto3" json:"old_hash,omitempty"`
@@ -499,14 +571,22 @@ type Verification struct {
 	// Rows that differ, at most 100.
 	Differing []*DifferingRow `protobuf:"bytes,7,rep,name=differing,proto3" json:"differing,omitempty"`
 	// Time it took.
-	Elapsed       *durationpb.Duration `protobuf:"bytes,8,opt,name=elapsed,proto3" json:"elapsed,omitempty"`
+	Elapsed *durationpb.Duration `protobuf:"bytes,8,opt,name=elapsed,proto3" json:"elapsed,omitempty"`
+	// Rows without a value (NULL, NaN, nodata), which tiles do not tell from rows that
+	// are not there.
+	RowsWithoutValue int64 `protobuf:"varint,9,opt,name=rows_without_value,json=rowsWithoutValue,proto3" json:"rows_without_value,omitempty"`
+	// Tiles that were compared.
+	Tiles int64 `protobuf:"varint,10,opt,name=tiles,proto3" json:"tiles,omitempty"`
+	// Of these, tiles that had been written to at the moment of the snapshot: each
+	// was made anew and compared in a transaction of its own.
+	LaggingTiles  int64 `protobuf:"varint,11,opt,name=lagging_tiles,json=laggingTiles,proto3" json:"lagging_tiles,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Verification) Reset() {
 	*x = Verification{}
-	mi := &file_rasterloom_schema_v1_migration_proto_msgTypes[2]
+	mi := &file_rasterloom_schema_v1_migration_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -518,7 +598,7 @@ func (x *Verification) String() string {
 func (*Verification) ProtoMessage() {}
 
 func (x *Verification) ProtoReflect() protoreflect.Message {
-	mi := &file_rasterloom_schema_v1_migration_proto_msgTypes[2]
+	mi := &file_rasterloom_schema_v1_migration_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -531,7 +611,7 @@ func (x *Verification) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Verification.ProtoReflect.Descriptor instead.
 func (*Verification) Descriptor() ([]byte, []int) {
-	return file_rasterloom_schema_v1_migration_proto_rawDescGZIP(), []int{2}
+	return file_rasterloom_schema_v1_migration_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *Verification) GetOldRows() int64 {
@@ -590,14 +670,36 @@ func (x *Verification) GetElapsed() *durationpb.Duration {
 	return nil
 }
 
+func (x *Verification) GetRowsWithoutValue() int64 {
+	if x != nil {
+		return x.RowsWithoutValue
+	}
+	return 0
+}
+
+func (x *Verification) GetTiles() int64 {
+	if x != nil {
+		return x.Tiles
+	}
+	return 0
+}
+
+func (x *Verification) GetLaggingTiles() int64 {
+	if x != nil {
+		return x.LaggingTiles
+	}
+	return 0
+}
+
 // DifferingRow is a cell that is not the same in both tables.
 type DifferingRow struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Its row_idx.
+	// Its row_idx; of tiles, its row from the north.
 	Row int64 `protobuf:"varint,1,opt,name=row,proto3" json:"row,omitempty"`
 	// Its col_idx.
 	Col int64 `protobuf:"varint,2,opt,name=col,proto3" json:"col,omitempty"`
-	// "missing" from the new table, "added" in it, "changed", or "coordinates".
+	// "missing" from the new table, "added" in it, "changed", "coordinates", or
+	// "unreadable": a tile, by its first cell.
 	Difference    string `protobuf:"bytes,3,opt,name=difference,proto3" json:"difference,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -605,7 +707,7 @@ type DifferingRow struct {
 
 func (x *DifferingRow) Reset() {
 	*x = DifferingRow{}
-	mi := &file_rasterloom_schema_v1_migration_proto_msgTypes[3]
+	mi := &file_rasterloom_schema_v1_migration_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -617,7 +719,7 @@ func (x *DifferingRow) String() string {
 func (*DifferingRow) ProtoMessage() {}
 
 func (x *DifferingRow) ProtoReflect() protoreflect.Message {
-	mi := &file_rasterloom_schema_v1_migration_proto_msgTypes[3]
+	mi := &file_rasterloom_schema_v1_migration_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -630,7 +732,7 @@ func (x *DifferingRow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DifferingRow.ProtoReflect.Descriptor instead.
 func (*DifferingRow) Descriptor() ([]byte, []int) {
-	return file_rasterloom_schema_v1_migration_proto_rawDescGZIP(), []int{3}
+	return file_rasterloom_schema_v1_migration_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *DifferingRow) GetRow() int64 {
@@ -685,13 +787,18 @@ type MigrationPlan struct {
 	// Whether the space was measured on the disk of the server, or is what the
 	// request said.
 	DiskHeadroomMeasured bool `protobuf:"varint,13,opt,name=disk_headroom_measured,json=diskHeadroomMeasured,proto3" json:"disk_headroom_measured,omitempty"`
-	unknownFields        protoimpl.UnknownFields
-	sizeCache            protoimpl.SizeCache
+	// The most tiles that there can be; 0 for other levels.
+	Tiles int64 `protobuf:"varint,14,opt,name=tiles,proto3" json:"tiles,omitempty"`
+	// Rows without a value (NULL, NaN, nodata), which tiles do not tell from rows that
+	// are not there; counted for tiles only.
+	RowsWithoutValue int64 `protobuf:"varint,15,opt,name=rows_without_value,json=rowsWithoutValue,proto3" json:"rows_without_value,omitempty"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
 }
 
 func (x *MigrationPlan) Reset() {
 	*x = MigrationPlan{}
-	mi := &file_rasterloom_schema_v1_migration_proto_msgTypes[4]
+	mi := &file_rasterloom_schema_v1_migration_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -703,7 +810,7 @@ func (x *MigrationPlan) String() string {
 func (*MigrationPlan) ProtoMessage() {}
 
 func (x *MigrationPlan) ProtoReflect() protoreflect.Message {
-	mi := &file_rasterloom_schema_v1_migration_proto_msgTypes[4]
+	mi := &file_rasterloom_schema_v1_migration_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -716,7 +823,7 @@ func (x *MigrationPlan) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MigrationPlan.ProtoReflect.Descriptor instead.
 func (*MigrationPlan) Descriptor() ([]byte, []int) {
-	return file_rasterloom_schema_v1_migration_proto_rawDescGZIP(), []int{4}
+	return file_rasterloom_schema_v1_migration_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *MigrationPlan) GetLayer() string {
@@ -810,6 +917,20 @@ func (x *MigrationPlan) GetDiskHeadroomMeasured() bool {
 	return false
 }
 
+func (x *MigrationPlan) GetTiles() int64 {
+	if x != nil {
+		return x.Tiles
+	}
+	return 0
+}
+
+func (x *MigrationPlan) GetRowsWithoutValue() int64 {
+	if x != nil {
+		return x.RowsWithoutValue
+	}
+	return 0
+}
+
 // Dependent hangs on a table.
 type Dependent struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -823,7 +944,7 @@ type Dependent struct {
 
 func (x *Dependent) Reset() {
 	*x = Dependent{}
-	mi := &file_rasterloom_schema_v1_migration_proto_msgTypes[5]
+	mi := &file_rasterloom_schema_v1_migration_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -835,7 +956,7 @@ func (x *Dependent) String() string {
 func (*Dependent) ProtoMessage() {}
 
 func (x *Dependent) ProtoReflect() protoreflect.Message {
-	mi := &file_rasterloom_schema_v1_migration_proto_msgTypes[5]
+	mi := &file_rasterloom_schema_v1_migration_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -848,7 +969,7 @@ func (x *Dependent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Dependent.ProtoReflect.Descriptor instead.
 func (*Dependent) Descriptor() ([]byte, []int) {
-	return file_rasterloom_schema_v1_migration_proto_rawDescGZIP(), []int{5}
+	return file_rasterloom_schema_v1_migration_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Dependent) GetKind() string {
@@ -882,7 +1003,7 @@ type Refusal struct {
 
 func (x *Refusal) Reset() {
 	*x = Refusal{}
-	mi := &file_rasterloom_schema_v1_migration_proto_msgTypes[6]
+	mi := &file_rasterloom_schema_v1_migration_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -894,7 +1015,7 @@ func (x *Refusal) String() string {
 func (*Refusal) ProtoMessage() {}
 
 func (x *Refusal) ProtoReflect() protoreflect.Message {
-	mi := &file_rasterloom_schema_v1_migration_proto_msgTypes[6]
+	mi := &file_rasterloom_schema_v1_migration_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -907,7 +1028,7 @@ func (x *Refusal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Refusal.ProtoReflect.Descriptor instead.
 func (*Refusal) Descriptor() ([]byte, []int) {
-	return file_rasterloom_schema_v1_migration_proto_rawDescGZIP(), []int{6}
+	return file_rasterloom_schema_v1_migration_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Refusal) GetCode() string {
@@ -949,14 +1070,16 @@ type MigrationSpec struct {
 	RowsPerSecondLimit int64 `protobuf:"varint,3,opt,name=rows_per_second_limit,json=rowsPerSecondLimit,proto3" json:"rows_per_second_limit,omitempty"`
 	// Give the columns to the table itself, batch by batch, where the
 	// disk has no room for a second table. Slower, and it bloats the table.
-	InPlace       bool `protobuf:"varint,4,opt,name=in_place,json=inPlace,proto3" json:"in_place,omitempty"`
+	InPlace bool `protobuf:"varint,4,opt,name=in_place,json=inPlace,proto3" json:"in_place,omitempty"`
+	// How tiles are made. For that level only.
+	Tiles         *TileOptions `protobuf:"bytes,5,opt,name=tiles,proto3" json:"tiles,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *MigrationSpec) Reset() {
 	*x = MigrationSpec{}
-	mi := &file_rasterloom_schema_v1_migration_proto_msgTypes[7]
+	mi := &file_rasterloom_schema_v1_migration_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -968,7 +1091,7 @@ func (x *MigrationSpec) String() string {
 func (*MigrationSpec) ProtoMessage() {}
 
 func (x *MigrationSpec) ProtoReflect() protoreflect.Message {
-	mi := &file_rasterloom_schema_v1_migration_proto_msgTypes[7]
+	mi := &file_rasterloom_schema_v1_migration_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -981,7 +1104,7 @@ func (x *MigrationSpec) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MigrationSpec.ProtoReflect.Descriptor instead.
 func (*MigrationSpec) Descriptor() ([]byte, []int) {
-	return file_rasterloom_schema_v1_migration_proto_rawDescGZIP(), []int{7}
+	return file_rasterloom_schema_v1_migration_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *MigrationSpec) GetLayer() string {
@@ -1012,6 +1135,13 @@ func (x *MigrationSpec) GetInPlace() bool {
 	return false
 }
 
+func (x *MigrationSpec) GetTiles() *TileOptions {
+	if x != nil {
+		return x.Tiles
+	}
+	return nil
+}
+
 // PlanMigrationRequest asks for a plan.
 type PlanMigrationRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1026,7 +1156,7 @@ type PlanMigrationRequest struct {
 
 func (x *PlanMigrationRequest) Reset() {
 	*x = PlanMigrationRequest{}
-	mi := &file_rasterloom_schema_v1_migration_proto_msgTypes[8]
+	mi := &file_rasterloom_schema_v1_migration_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1038,7 +1168,7 @@ func (x *PlanMigrationRequest) String() string {
 func (*PlanMigrationRequest) ProtoMessage() {}
 
 func (x *PlanMigrationRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_rasterloom_schema_v1_migration_proto_msgTypes[8]
+	mi := &file_rasterloom_schema_v1_migration_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1051,7 +1181,7 @@ func (x *PlanMigrationRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlanMigrationRequest.ProtoReflect.Descriptor instead.
 func (*PlanMigrationRequest) Descriptor() ([]byte, []int) {
-	return file_rasterloom_schema_v1_migration_proto_rawDescGZIP(), []int{8}
+	return file_rasterloom_schema_v1_migration_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *PlanMigrationRequest) GetSpec() *MigrationSpec {
@@ -1079,7 +1209,7 @@ type PlanMigrationResponse struct {
 
 func (x *PlanMigrationResponse) Reset() {
 	*x = PlanMigrationResponse{}
-	mi := &file_rasterloom_schema_v1_migration_proto_msgTypes[9]
+	mi := &file_rasterloom_schema_v1_migration_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1091,7 +1221,7 @@ func (x *PlanMigrationResponse) String() string {
 func (*PlanMigrationResponse) ProtoMessage() {}
 
 func (x *PlanMigrationResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_rasterloom_schema_v1_migration_proto_msgTypes[9]
+	mi := &file_rasterloom_schema_v1_migration_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1104,7 +1234,7 @@ func (x *PlanMigrationResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlanMigrationResponse.ProtoReflect.Descriptor instead.
 func (*PlanMigrationResponse) Descriptor() ([]byte, []int) {
-	return file_rasterloom_schema_v1_migration_proto_rawDescGZIP(), []int{9}
+	return file_rasterloom_schema_v1_migration_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *PlanMigrationResponse) GetPlan() *MigrationPlan {
@@ -1129,7 +1259,7 @@ type StartMigrationRequest struct {
 
 func (x *StartMigrationRequest) Reset() {
 	*x = StartMigrationRequest{}
-	mi := &file_rasterloom_schema_v1_migration_proto_msgTypes[10]
+	mi := &file_rasterloom_schema_v1_migration_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1141,7 +1271,7 @@ func (x *StartMigrationRequest) String() string {
 func (*StartMigrationRequest) ProtoMessage() {}
 
 func (x *StartMigrationRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_rasterloom_schema_v1_migration_proto_msgTypes[10]
+	mi := &file_rasterloom_schema_v1_migration_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1154,7 +1284,7 @@ func (x *StartMigrationRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartMigrationRequest.ProtoReflect.Descriptor instead.
 func (*StartMigrationRequest) Descriptor() ([]byte, []int) {
-	return file_rasterloom_schema_v1_migration_proto_rawDescGZIP(), []int{10}
+	return file_rasterloom_schema_v1_migration_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *StartMigrationRequest) GetSpec() *MigrationSpec {
@@ -1189,7 +1319,7 @@ type StartMigrationResponse struct {
 
 func (x *StartMigrationResponse) Reset() {
 	*x = StartMigrationResponse{}
-	mi := &file_rasterloom_schema_v1_migration_proto_msgTypes[11]
+	mi := &file_rasterloom_schema_v1_migration_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1201,7 +1331,7 @@ func (x *StartMigrationResponse) String() string {
 func (*StartMigrationResponse) ProtoMessage() {}
 
 func (x *StartMigrationResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_rasterloom_schema_v1_migration_proto_msgTypes[11]
+	mi := &file_rasterloom_schema_v1_migration_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1214,7 +1344,7 @@ func (x *StartMigrationResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartMigrationResponse.ProtoReflect.Descriptor instead.
 func (*StartMigrationResponse) Descriptor() ([]byte, []int) {
-	return file_rasterloom_schema_v1_migration_proto_rawDescGZIP(), []int{11}
+	return file_rasterloom_schema_v1_migration_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *StartMigrationResponse) GetMigration() *Migration {
@@ -1235,7 +1365,7 @@ type GetMigrationRequest struct {
 
 func (x *GetMigrationRequest) Reset() {
 	*x = GetMigrationRequest{}
-	mi := &file_rasterloom_schema_v1_migration_proto_msgTypes[12]
+	mi := &file_rasterloom_schema_v1_migration_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1247,7 +1377,7 @@ func (x *GetMigrationRequest) String() string {
 func (*GetMigrationRequest) ProtoMessage() {}
 
 func (x *GetMigrationRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_rasterloom_schema_v1_migration_proto_msgTypes[12]
+	mi := &file_rasterloom_schema_v1_migration_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1260,7 +1390,7 @@ func (x *GetMigrationRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetMigrationRequest.ProtoReflect.Descriptor instead.
 func (*GetMigrationRequest) Descriptor() ([]byte, []int) {
-	return file_rasterloom_schema_v1_migration_proto_rawDescGZIP(), []int{12}
+	return file_rasterloom_schema_v1_migration_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *GetMigrationRequest) GetId() string {
@@ -1281,7 +1411,7 @@ type GetMigrationResponse struct {
 
 func (x *GetMigrationResponse) Reset() {
 	*x = GetMigrationResponse{}
-	mi := &file_rasterloom_schema_v1_migration_proto_msgTypes[13]
+	mi := &file_rasterloom_schema_v1_migration_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1293,7 +1423,7 @@ func (x *GetMigrationResponse) String() string {
 func (*GetMigrationResponse) ProtoMessage() {}
 
 func (x *GetMigrationResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_rasterloom_schema_v1_migration_proto_msgTypes[13]
+	mi := &file_rasterloom_schema_v1_migration_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1306,7 +1436,7 @@ func (x *GetMigrationResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetMigrationResponse.ProtoReflect.Descriptor instead.
 func (*GetMigrationResponse) Descriptor() ([]byte, []int) {
-	return file_rasterloom_schema_v1_migration_proto_rawDescGZIP(), []int{13}
+	return file_rasterloom_schema_v1_migration_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *GetMigrationResponse) GetMigration() *Migration {
@@ -1329,7 +1459,7 @@ type ListMigrationsRequest struct {
 
 func (x *ListMigrationsRequest) Reset() {
 	*x = ListMigrationsRequest{}
-	mi := &file_rasterloom_schema_v1_migration_proto_msgTypes[14]
+	mi := &file_rasterloom_schema_v1_migration_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1341,7 +1471,7 @@ func (x *ListMigrationsRequest) String() string {
 func (*ListMigrationsRequest) ProtoMessage() {}
 
 func (x *ListMigrationsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_rasterloom_schema_v1_migration_proto_msgTypes[14]
+	mi := &file_rasterloom_schema_v1_migration_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1354,7 +1484,7 @@ func (x *ListMigrationsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListMigrationsRequest.ProtoReflect.Descriptor instead.
 func (*ListMigrationsRequest) Descriptor() ([]byte, []int) {
-	return file_rasterloom_schema_v1_migration_proto_rawDescGZIP(), []int{14}
+	return file_rasterloom_schema_v1_migration_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ListMigrationsRequest) GetLayer() string {
@@ -1382,7 +1512,7 @@ type ListMigrationsResponse struct {
 
 func (x *ListMigrationsResponse) Reset() {
 	*x = ListMigrationsResponse{}
-	mi := &file_rasterloom_schema_v1_migration_proto_msgTypes[15]
+	mi := &file_rasterloom_schema_v1_migration_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1394,7 +1524,7 @@ func (x *ListMigrationsResponse) String() string {
 func (*ListMigrationsResponse) ProtoMessage() {}
 
 func (x *ListMigrationsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_rasterloom_schema_v1_migration_proto_msgTypes[15]
+	mi := &file_rasterloom_schema_v1_migration_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1407,7 +1537,7 @@ func (x *ListMigrationsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListMigrationsResponse.ProtoReflect.Descriptor instead.
 func (*ListMigrationsResponse) Descriptor() ([]byte, []int) {
-	return file_rasterloom_schema_v1_migration_proto_rawDescGZIP(), []int{15}
+	return file_rasterloom_schema_v1_migration_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ListMigrationsResponse) GetMigrations() []*Migration {
@@ -1428,7 +1558,7 @@ type WatchMigrationRequest struct {
 
 func (x *WatchMigrationRequest) Reset() {
 	*x = WatchMigrationRequest{}
-	mi := &file_rasterloom_schema_v1_migration_proto_msgTypes[16]
+	mi := &file_rasterloom_schema_v1_migration_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1440,7 +1570,7 @@ func (x *WatchMigrationRequest) String() string {
 func (*WatchMigrationRequest) ProtoMessage() {}
 
 func (x *WatchMigrationRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_rasterloom_schema_v1_migration_proto_msgTypes[16]
+	mi := &file_rasterloom_schema_v1_migration_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1453,7 +1583,7 @@ func (x *WatchMigrationRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchMigrationRequest.ProtoReflect.Descriptor instead.
 func (*WatchMigrationRequest) Descriptor() ([]byte, []int) {
-	return file_rasterloom_schema_v1_migration_proto_rawDescGZIP(), []int{16}
+	return file_rasterloom_schema_v1_migration_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *WatchMigrationRequest) GetId() string {
@@ -1478,7 +1608,7 @@ type WatchMigrationResponse struct {
 
 func (x *WatchMigrationResponse) Reset() {
 	*x = WatchMigrationResponse{}
-	mi := &file_rasterloom_schema_v1_migration_proto_msgTypes[17]
+	mi := &file_rasterloom_schema_v1_migration_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1490,7 +1620,7 @@ func (x *WatchMigrationResponse) String() string {
 func (*WatchMigrationResponse) ProtoMessage() {}
 
 func (x *WatchMigrationResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_rasterloom_schema_v1_migration_proto_msgTypes[17]
+	mi := &file_rasterloom_schema_v1_migration_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1503,7 +1633,7 @@ func (x *WatchMigrationResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchMigrationResponse.ProtoReflect.Descriptor instead.
 func (*WatchMigrationResponse) Descriptor() ([]byte, []int) {
-	return file_rasterloom_schema_v1_migration_proto_rawDescGZIP(), []int{17}
+	return file_rasterloom_schema_v1_migration_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *WatchMigrationResponse) GetMigration() *Migration {
@@ -1540,7 +1670,7 @@ type PauseMigrationRequest struct {
 
 func (x *PauseMigrationRequest) Reset() {
 	*x = PauseMigrationRequest{}
-	mi := &file_rasterloom_schema_v1_migration_proto_msgTypes[18]
+	mi := &file_rasterloom_schema_v1_migration_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1552,7 +1682,7 @@ func (x *PauseMigrationRequest) String() string {
 func (*PauseMigrationRequest) ProtoMessage() {}
 
 func (x *PauseMigrationRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_rasterloom_schema_v1_migration_proto_msgTypes[18]
+	mi := &file_rasterloom_schema_v1_migration_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1565,7 +1695,7 @@ func (x *PauseMigrationRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PauseMigrationRequest.ProtoReflect.Descriptor instead.
 func (*PauseMigrationRequest) Descriptor() ([]byte, []int) {
-	return file_rasterloom_schema_v1_migration_proto_rawDescGZIP(), []int{18}
+	return file_rasterloom_schema_v1_migration_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *PauseMigrationRequest) GetId() string {
@@ -1593,7 +1723,7 @@ type PauseMigrationResponse struct {
 
 func (x *PauseMigrationResponse) Reset() {
 	*x = PauseMigrationResponse{}
-	mi := &file_rasterloom_schema_v1_migration_proto_msgTypes[19]
+	mi := &file_rasterloom_schema_v1_migration_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1605,7 +1735,7 @@ func (x *PauseMigrationResponse) String() string {
 func (*PauseMigrationResponse) ProtoMessage() {}
 
 func (x *PauseMigrationResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_rasterloom_schema_v1_migration_proto_msgTypes[19]
+	mi := &file_rasterloom_schema_v1_migration_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1618,7 +1748,7 @@ func (x *PauseMigrationResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PauseMigrationResponse.ProtoReflect.Descriptor instead.
 func (*PauseMigrationResponse) Descriptor() ([]byte, []int) {
-	return file_rasterloom_schema_v1_migration_proto_rawDescGZIP(), []int{19}
+	return file_rasterloom_schema_v1_migration_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *PauseMigrationResponse) GetMigration() *Migration {
@@ -1641,7 +1771,7 @@ type ResumeMigrationRequest struct {
 
 func (x *ResumeMigrationRequest) Reset() {
 	*x = ResumeMigrationRequest{}
-	mi := &file_rasterloom_schema_v1_migration_proto_msgTypes[20]
+	mi := &file_rasterloom_schema_v1_migration_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1653,7 +1783,7 @@ func (x *ResumeMigrationRequest) String() string {
 func (*ResumeMigrationRequest) ProtoMessage() {}
 
 func (x *ResumeMigrationRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_rasterloom_schema_v1_migration_proto_msgTypes[20]
+	mi := &file_rasterloom_schema_v1_migration_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1666,7 +1796,7 @@ func (x *ResumeMigrationRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumeMigrationRequest.ProtoReflect.Descriptor instead.
 func (*ResumeMigrationRequest) Descriptor() ([]byte, []int) {
-	return file_rasterloom_schema_v1_migration_proto_rawDescGZIP(), []int{20}
+	return file_rasterloom_schema_v1_migration_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *ResumeMigrationRequest) GetId() string {
@@ -1694,7 +1824,7 @@ type ResumeMigrationResponse struct {
 
 func (x *ResumeMigrationResponse) Reset() {
 	*x = ResumeMigrationResponse{}
-	mi := &file_rasterloom_schema_v1_migration_proto_msgTypes[21]
+	mi := &file_rasterloom_schema_v1_migration_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1706,7 +1836,7 @@ func (x *ResumeMigrationResponse) String() string {
 func (*ResumeMigrationResponse) ProtoMessage() {}
 
 func (x *ResumeMigrationResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_rasterloom_schema_v1_migration_proto_msgTypes[21]
+	mi := &file_rasterloom_schema_v1_migration_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1719,7 +1849,7 @@ func (x *ResumeMigrationResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumeMigrationResponse.ProtoReflect.Descriptor instead.
 func (*ResumeMigrationResponse) Descriptor() ([]byte, []int) {
-	return file_rasterloom_schema_v1_migration_proto_rawDescGZIP(), []int{21}
+	return file_rasterloom_schema_v1_migration_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *ResumeMigrationResponse) GetMigration() *Migration {
@@ -1742,7 +1872,7 @@ type CutOverRequest struct {
 
 func (x *CutOverRequest) Reset() {
 	*x = CutOverRequest{}
-	mi := &file_rasterloom_schema_v1_migration_proto_msgTypes[22]
+	mi := &file_rasterloom_schema_v1_migration_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1754,7 +1884,7 @@ func (x *CutOverRequest) String() string {
 func (*CutOverRequest) ProtoMessage() {}
 
 func (x *CutOverRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_rasterloom_schema_v1_migration_proto_msgTypes[22]
+	mi := &file_rasterloom_schema_v1_migration_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1767,7 +1897,7 @@ func (x *CutOverRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CutOverRequest.ProtoReflect.Descriptor instead.
 func (*CutOverRequest) Descriptor() ([]byte, []int) {
-	return file_rasterloom_schema_v1_migration_proto_rawDescGZIP(), []int{22}
+	return file_rasterloom_schema_v1_migration_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *CutOverRequest) GetId() string {
@@ -1795,7 +1925,7 @@ type CutOverResponse struct {
 
 func (x *CutOverResponse) Reset() {
 	*x = CutOverResponse{}
-	mi := &file_rasterloom_schema_v1_migration_proto_msgTypes[23]
+	mi := &file_rasterloom_schema_v1_migration_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1807,7 +1937,7 @@ func (x *CutOverResponse) String() string {
 func (*CutOverResponse) ProtoMessage() {}
 
 func (x *CutOverResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_rasterloom_schema_v1_migration_proto_msgTypes[23]
+	mi := &file_rasterloom_schema_v1_migration_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1820,7 +1950,7 @@ func (x *CutOverResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CutOverResponse.ProtoReflect.Descriptor instead.
 func (*CutOverResponse) Descriptor() ([]byte, []int) {
-	return file_rasterloom_schema_v1_migration_proto_rawDescGZIP(), []int{23}
+	return file_rasterloom_schema_v1_migration_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *CutOverResponse) GetMigration() *Migration {
@@ -1843,7 +1973,7 @@ type RollbackRequest struct {
 
 func (x *RollbackRequest) Reset() {
 	*x = RollbackRequest{}
-	mi := &file_rasterloom_schema_v1_migration_proto_msgTypes[24]
+	mi := &file_rasterloom_schema_v1_migration_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1855,7 +1985,7 @@ func (x *RollbackRequest) String() string {
 func (*RollbackRequest) ProtoMessage() {}
 
 func (x *RollbackRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_rasterloom_schema_v1_migration_proto_msgTypes[24]
+	mi := &file_rasterloom_schema_v1_migration_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1868,7 +1998,7 @@ func (x *RollbackRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RollbackRequest.ProtoReflect.Descriptor instead.
 func (*RollbackRequest) Descriptor() ([]byte, []int) {
-	return file_rasterloom_schema_v1_migration_proto_rawDescGZIP(), []int{24}
+	return file_rasterloom_schema_v1_migration_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *RollbackRequest) GetId() string {
@@ -1896,7 +2026,7 @@ type RollbackResponse struct {
 
 func (x *RollbackResponse) Reset() {
 	*x = RollbackResponse{}
-	mi := &file_rasterloom_schema_v1_migration_proto_msgTypes[25]
+	mi := &file_rasterloom_schema_v1_migration_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1908,7 +2038,7 @@ func (x *RollbackResponse) String() string {
 func (*RollbackResponse) ProtoMessage() {}
 
 func (x *RollbackResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_rasterloom_schema_v1_migration_proto_msgTypes[25]
+	mi := &file_rasterloom_schema_v1_migration_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1921,7 +2051,7 @@ func (x *RollbackResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RollbackResponse.ProtoReflect.Descriptor instead.
 func (*RollbackResponse) Descriptor() ([]byte, []int) {
-	return file_rasterloom_schema_v1_migration_proto_rawDescGZIP(), []int{25}
+	return file_rasterloom_schema_v1_migration_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *RollbackResponse) GetMigration() *Migration {
@@ -1939,14 +2069,17 @@ type FinalizeRequest struct {
 	// Its etag as last seen.
 	Etag string `protobuf:"bytes,2,opt,name=etag,proto3" json:"etag,omitempty"`
 	// Must be true: the old table is dropped, and there is no way back.
-	DropOldTable  bool `protobuf:"varint,3,opt,name=drop_old_table,json=dropOldTable,proto3" json:"drop_old_table,omitempty"`
+	DropOldTable bool `protobuf:"varint,3,opt,name=drop_old_table,json=dropOldTable,proto3" json:"drop_old_table,omitempty"`
+	// Must be true for a migration to tiles that leaves no view: nothing has the
+	// table's name from then on, and SQL that names it fails.
+	DropName      bool `protobuf:"varint,4,opt,name=drop_name,json=dropName,proto3" json:"drop_name,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *FinalizeRequest) Reset() {
 	*x = FinalizeRequest{}
-	mi := &file_rasterloom_schema_v1_migration_proto_msgTypes[26]
+	mi := &file_rasterloom_schema_v1_migration_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1958,7 +2091,7 @@ func (x *FinalizeRequest) String() string {
 func (*FinalizeRequest) ProtoMessage() {}
 
 func (x *FinalizeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_rasterloom_schema_v1_migration_proto_msgTypes[26]
+	mi := &file_rasterloom_schema_v1_migration_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1971,7 +2104,7 @@ func (x *FinalizeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FinalizeRequest.ProtoReflect.Descriptor instead.
 func (*FinalizeRequest) Descriptor() ([]byte, []int) {
-	return file_rasterloom_schema_v1_migration_proto_rawDescGZIP(), []int{26}
+	return file_rasterloom_schema_v1_migration_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *FinalizeRequest) GetId() string {
@@ -1995,6 +2128,13 @@ func (x *FinalizeRequest) GetDropOldTable() bool {
 	return false
 }
 
+func (x *FinalizeRequest) GetDropName() bool {
+	if x != nil {
+		return x.DropName
+	}
+	return false
+}
+
 // FinalizeResponse has the migration.
 type FinalizeResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -2006,7 +2146,7 @@ type FinalizeResponse struct {
 
 func (x *FinalizeResponse) Reset() {
 	*x = FinalizeResponse{}
-	mi := &file_rasterloom_schema_v1_migration_proto_msgTypes[27]
+	mi := &file_rasterloom_schema_v1_migration_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2018,7 +2158,7 @@ func (x *FinalizeResponse) String() string {
 func (*FinalizeResponse) ProtoMessage() {}
 
 func (x *FinalizeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_rasterloom_schema_v1_migration_proto_msgTypes[27]
+	mi := &file_rasterloom_schema_v1_migration_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2031,7 +2171,7 @@ func (x *FinalizeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FinalizeResponse.ProtoReflect.Descriptor instead.
 func (*FinalizeResponse) Descriptor() ([]byte, []int) {
-	return file_rasterloom_schema_v1_migration_proto_rawDescGZIP(), []int{27}
+	return file_rasterloom_schema_v1_migration_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *FinalizeResponse) GetMigration() *Migration {
@@ -2054,7 +2194,7 @@ type AbortMigrationRequest struct {
 
 func (x *AbortMigrationRequest) Reset() {
 	*x = AbortMigrationRequest{}
-	mi := &file_rasterloom_schema_v1_migration_proto_msgTypes[28]
+	mi := &file_rasterloom_schema_v1_migration_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2066,7 +2206,7 @@ func (x *AbortMigrationRequest) String() string {
 func (*AbortMigrationRequest) ProtoMessage() {}
 
 func (x *AbortMigrationRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_rasterloom_schema_v1_migration_proto_msgTypes[28]
+	mi := &file_rasterloom_schema_v1_migration_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2079,7 +2219,7 @@ func (x *AbortMigrationRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AbortMigrationRequest.ProtoReflect.Descriptor instead.
 func (*AbortMigrationRequest) Descriptor() ([]byte, []int) {
-	return file_rasterloom_schema_v1_migration_proto_rawDescGZIP(), []int{28}
+	return file_rasterloom_schema_v1_migration_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *AbortMigrationRequest) GetId() string {
@@ -2107,7 +2247,7 @@ type AbortMigrationResponse struct {
 
 func (x *AbortMigrationResponse) Reset() {
 	*x = AbortMigrationResponse{}
-	mi := &file_rasterloom_schema_v1_migration_proto_msgTypes[29]
+	mi := &file_rasterloom_schema_v1_migration_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2119,7 +2259,7 @@ func (x *AbortMigrationResponse) String() string {
 func (*AbortMigrationResponse) ProtoMessage() {}
 
 func (x *AbortMigrationResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_rasterloom_schema_v1_migration_proto_msgTypes[29]
+	mi := &file_rasterloom_schema_v1_migration_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2132,7 +2272,7 @@ func (x *AbortMigrationResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AbortMigrationResponse.ProtoReflect.Descriptor instead.
 func (*AbortMigrationResponse) Descriptor() ([]byte, []int) {
-	return file_rasterloom_schema_v1_migration_proto_rawDescGZIP(), []int{29}
+	return file_rasterloom_schema_v1_migration_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *AbortMigrationResponse) GetMigration() *Migration {
@@ -2146,7 +2286,10 @@ var File_rasterloom_schema_v1_migration_proto protoreflect.FileDescriptor
 
 const file_rasterloom_schema_v1_migration_proto_rawDesc = "" +
 	"\n" +
-	"$rasterloom/schema/v1/migration.proto\x12\x14rasterloom.schema.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1frasterloom/layer/v1/layer.proto\"\xb4\x06\n" +
+	"$rasterloom/schema/v1/migration.proto\x12\x14rasterloom.schema.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1frasterloom/layer/v1/layer.proto\"M\n" +
+	"\vTileOptions\x12\x19\n" +
+	"\bsql_view\x18\x01 \x01(\bR\asqlView\x12#\n" +
+	"\rdeclared_type\x18\x02 \x01(\bR\fdeclaredType\"\xed\x06\n" +
 	"\tMigration\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x14\n" +
 	"\x05layer\x18\x02 \x01(\tR\x05layer\x120\n" +
@@ -2171,14 +2314,15 @@ const file_rasterloom_schema_v1_migration_proto_rawDesc = "" +
 	"state_time\x18\x10 \x01(\v2\x1a.google.protobuf.TimestampR\tstateTime\x12\x19\n" +
 	"\bin_place\x18\x11 \x01(\bR\ainPlace\x12\x1d\n" +
 	"\n" +
-	"disk_bytes\x18\x12 \x01(\x03R\tdiskBytes\"\xcb\x01\n" +
+	"disk_bytes\x18\x12 \x01(\x03R\tdiskBytes\x127\n" +
+	"\x05tiles\x18\x13 \x01(\v2!.rasterloom.schema.v1.TileOptionsR\x05tiles\"\xcb\x01\n" +
 	"\x10MigrationFailure\x12\x16\n" +
 	"\x06reason\x18\x01 \x01(\tR\x06reason\x12\x18\n" +
 	"\amessage\x18\x02 \x01(\tR\amessage\x12J\n" +
 	"\x06fields\x18\x03 \x03(\v22.rasterloom.schema.v1.MigrationFailure.FieldsEntryR\x06fields\x1a9\n" +
 	"\vFieldsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xb9\x02\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xa2\x03\n" +
 	"\fVerification\x12\x19\n" +
 	"\bold_rows\x18\x01 \x01(\x03R\aoldRows\x12\x19\n" +
 	"\bnew_rows\x18\x02 \x01(\x03R\anewRows\x12\x19\n" +
@@ -2187,13 +2331,17 @@ const file_rasterloom_schema_v1_migration_proto_rawDesc = "" +
 	"\x11wrong_coordinates\x18\x05 \x01(\x03R\x10wrongCoordinates\x12\x19\n" +
 	"\boff_grid\x18\x06 \x01(\x03R\aoffGrid\x12@\n" +
 	"\tdiffering\x18\a \x03(\v2\".rasterloom.schema.v1.DifferingRowR\tdiffering\x123\n" +
-	"\aelapsed\x18\b \x01(\v2\x19.google.protobuf.DurationR\aelapsed\"R\n" +
+	"\aelapsed\x18\b \x01(\v2\x19.google.protobuf.DurationR\aelapsed\x12,\n" +
+	"\x12rows_without_value\x18\t \x01(\x03R\x10rowsWithoutValue\x12\x14\n" +
+	"\x05tiles\x18\n" +
+	" \x01(\x03R\x05tiles\x12#\n" +
+	"\rlagging_tiles\x18\v \x01(\x03R\flaggingTiles\"R\n" +
 	"\fDifferingRow\x12\x10\n" +
 	"\x03row\x18\x01 \x01(\x03R\x03row\x12\x10\n" +
 	"\x03col\x18\x02 \x01(\x03R\x03col\x12\x1e\n" +
 	"\n" +
 	"difference\x18\x03 \x01(\tR\n" +
-	"difference\"\xb8\x04\n" +
+	"difference\"\xfc\x04\n" +
 	"\rMigrationPlan\x12\x14\n" +
 	"\x05layer\x18\x01 \x01(\tR\x05layer\x12:\n" +
 	"\x05level\x18\x02 \x01(\x0e2$.rasterloom.schema.v1.MigrationLevelR\x05level\x12\x12\n" +
@@ -2212,7 +2360,9 @@ const file_rasterloom_schema_v1_migration_proto_rawDesc = "" +
 	" \x03(\v2\x1d.rasterloom.schema.v1.RefusalR\brefusals\x12\x18\n" +
 	"\anotices\x18\v \x03(\tR\anotices\x123\n" +
 	"\x13disk_headroom_bytes\x18\f \x01(\x03H\x00R\x11diskHeadroomBytes\x88\x01\x01\x124\n" +
-	"\x16disk_headroom_measured\x18\r \x01(\bR\x14diskHeadroomMeasuredB\x16\n" +
+	"\x16disk_headroom_measured\x18\r \x01(\bR\x14diskHeadroomMeasured\x12\x14\n" +
+	"\x05tiles\x18\x0e \x01(\x03R\x05tiles\x12,\n" +
+	"\x12rows_without_value\x18\x0f \x01(\x03R\x10rowsWithoutValueB\x16\n" +
 	"\x14_disk_headroom_bytes\"3\n" +
 	"\tDependent\x12\x12\n" +
 	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x12\n" +
@@ -2221,13 +2371,14 @@ const file_rasterloom_schema_v1_migration_proto_rawDesc = "" +
 	"\x04code\x18\x01 \x01(\tR\x04code\x12\x18\n" +
 	"\amessage\x18\x02 \x01(\tR\amessage\x12\x14\n" +
 	"\x05count\x18\x03 \x01(\x03R\x05count\x12\x10\n" +
-	"\x03fix\x18\x04 \x01(\tR\x03fix\"\xce\x01\n" +
+	"\x03fix\x18\x04 \x01(\tR\x03fix\"\x87\x02\n" +
 	"\rMigrationSpec\x12 \n" +
 	"\x05layer\x18\x01 \x01(\tB\n" +
 	"\xbaH\ar\x05\x10\x01(\xff\x01R\x05layer\x12D\n" +
 	"\x05level\x18\x02 \x01(\x0e2$.rasterloom.schema.v1.MigrationLevelB\b\xbaH\x05\x82\x01\x02\x10\x01R\x05level\x12:\n" +
 	"\x15rows_per_second_limit\x18\x03 \x01(\x03B\a\xbaH\x04\"\x02(\x00R\x12rowsPerSecondLimit\x12\x19\n" +
-	"\bin_place\x18\x04 \x01(\bR\ainPlace\"\xad\x01\n" +
+	"\bin_place\x18\x04 \x01(\bR\ainPlace\x127\n" +
+	"\x05tiles\x18\x05 \x01(\v2!.rasterloom.schema.v1.TileOptionsR\x05tiles\"\xad\x01\n" +
 	"\x14PlanMigrationRequest\x12?\n" +
 	"\x04spec\x18\x01 \x01(\v2#.rasterloom.schema.v1.MigrationSpecB\x06\xbaH\x03\xc8\x01\x01R\x04spec\x12<\n" +
 	"\x13disk_headroom_bytes\x18\x02 \x01(\x03B\a\xbaH\x04\"\x02(\x00H\x00R\x11diskHeadroomBytes\x88\x01\x01B\x16\n" +
@@ -2279,11 +2430,12 @@ const file_rasterloom_schema_v1_migration_proto_rawDesc = "" +
 	"\x02id\x18\x01 \x01(\tB\a\xbaH\x04r\x02( R\x02id\x12\x1b\n" +
 	"\x04etag\x18\x02 \x01(\tB\a\xbaH\x04r\x02(@R\x04etag\"Q\n" +
 	"\x10RollbackResponse\x12=\n" +
-	"\tmigration\x18\x01 \x01(\v2\x1f.rasterloom.schema.v1.MigrationR\tmigration\"m\n" +
+	"\tmigration\x18\x01 \x01(\v2\x1f.rasterloom.schema.v1.MigrationR\tmigration\"\x8a\x01\n" +
 	"\x0fFinalizeRequest\x12\x17\n" +
 	"\x02id\x18\x01 \x01(\tB\a\xbaH\x04r\x02( R\x02id\x12\x1b\n" +
 	"\x04etag\x18\x02 \x01(\tB\a\xbaH\x04r\x02(@R\x04etag\x12$\n" +
-	"\x0edrop_old_table\x18\x03 \x01(\bR\fdropOldTable\"Q\n" +
+	"\x0edrop_old_table\x18\x03 \x01(\bR\fdropOldTable\x12\x1b\n" +
+	"\tdrop_name\x18\x04 \x01(\bR\bdropName\"Q\n" +
 	"\x10FinalizeResponse\x12=\n" +
 	"\tmigration\x18\x01 \x01(\v2\x1f.rasterloom.schema.v1.MigrationR\tmigration\"M\n" +
 	"\x15AbortMigrationRequest\x12\x17\n" +
@@ -2308,10 +2460,11 @@ const file_rasterloom_schema_v1_migration_proto_rawDesc = "" +
 	"\x1fMIGRATION_CONDITION_UNSPECIFIED\x10\x00\x12\x1f\n" +
 	"\x1bMIGRATION_CONDITION_RUNNING\x10\x01\x12\x1e\n" +
 	"\x1aMIGRATION_CONDITION_PAUSED\x10\x02\x12\x1e\n" +
-	"\x1aMIGRATION_CONDITION_FAILED\x10\x03*M\n" +
+	"\x1aMIGRATION_CONDITION_FAILED\x10\x03*h\n" +
 	"\x0eMigrationLevel\x12\x1f\n" +
 	"\x1bMIGRATION_LEVEL_UNSPECIFIED\x10\x00\x12\x1a\n" +
-	"\x16MIGRATION_LEVEL_STORED\x10\x012\x98\t\n" +
+	"\x16MIGRATION_LEVEL_STORED\x10\x01\x12\x19\n" +
+	"\x15MIGRATION_LEVEL_TILED\x10\x022\x98\t\n" +
 	"\x10MigrationService\x12m\n" +
 	"\rPlanMigration\x12*.rasterloom.schema.v1.PlanMigrationRequest\x1a+.rasterloom.schema.v1.PlanMigrationResponse\"\x03\x90\x02\x01\x12p\n" +
 	"\x0eStartMigration\x12+.rasterloom.schema.v1.StartMigrationRequest\x1a,.rasterloom.schema.v1.StartMigrationResponse\"\x03\x90\x02\x02\x12j\n" +
@@ -2338,104 +2491,107 @@ func file_rasterloom_schema_v1_migration_proto_rawDescGZIP() []byte {
 }
 
 var file_rasterloom_schema_v1_migration_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_rasterloom_schema_v1_migration_proto_msgTypes = make([]protoimpl.MessageInfo, 31)
+var file_rasterloom_schema_v1_migration_proto_msgTypes = make([]protoimpl.MessageInfo, 32)
 var file_rasterloom_schema_v1_migration_proto_goTypes = []any{
 	(MigrationState)(0),             // 0: rasterloom.schema.v1.MigrationState
 	(MigrationCondition)(0),         // 1: rasterloom.schema.v1.MigrationCondition
 	(MigrationLevel)(0),             // 2: rasterloom.schema.v1.MigrationLevel
-	(*Migration)(nil),               // 3: rasterloom.schema.v1.Migration
-	(*MigrationFailure)(nil),        // 4: rasterloom.schema.v1.MigrationFailure
-	(*Verification)(nil),            // 5: rasterloom.schema.v1.Verification
-	(*DifferingRow)(nil),            // 6: rasterloom.schema.v1.DifferingRow
-	(*MigrationPlan)(nil),           // 7: rasterloom.schema.v1.MigrationPlan
-	(*Dependent)(nil),               // 8: rasterloom.schema.v1.Dependent
-	(*Refusal)(nil),                 // 9: rasterloom.schema.v1.Refusal
-	(*MigrationSpec)(nil),           // 10: rasterloom.schema.v1.MigrationSpec
-	(*PlanMigrationRequest)(nil),    // 11: rasterloom.schema.v1.PlanMigrationRequest
-	(*PlanMigrationResponse)(nil),   // 12: rasterloom.schema.v1.PlanMigrationResponse
-	(*StartMigrationRequest)(nil),   // 13: rasterloom.schema.v1.StartMigrationRequest
-	(*StartMigrationResponse)(nil),  // 14: rasterloom.schema.v1.StartMigrationResponse
-	(*GetMigrationRequest)(nil),     // 15: rasterloom.schema.v1.GetMigrationRequest
-	(*GetMigrationResponse)(nil),    // 16: rasterloom.schema.v1.GetMigrationResponse
-	(*ListMigrationsRequest)(nil),   // 17: rasterloom.schema.v1.ListMigrationsRequest
-	(*ListMigrationsResponse)(nil),  // 18: rasterloom.schema.v1.ListMigrationsResponse
-	(*WatchMigrationRequest)(nil),   // 19: rasterloom.schema.v1.WatchMigrationRequest
-	(*WatchMigrationResponse)(nil),  // 20: rasterloom.schema.v1.WatchMigrationResponse
-	(*PauseMigrationRequest)(nil),   // 21: rasterloom.schema.v1.PauseMigrationRequest
-	(*PauseMigrationResponse)(nil),  // 22: rasterloom.schema.v1.PauseMigrationResponse
-	(*ResumeMigrationRequest)(nil),  // 23: rasterloom.schema.v1.ResumeMigrationRequest
-	(*ResumeMigrationResponse)(nil), // 24: rasterloom.schema.v1.ResumeMigrationResponse
-	(*CutOverRequest)(nil),          // 25: rasterloom.schema.v1.CutOverRequest
-	(*CutOverResponse)(nil),         // 26: rasterloom.schema.v1.CutOverResponse
-	(*RollbackRequest)(nil),         // 27: rasterloom.schema.v1.RollbackRequest
-	(*RollbackResponse)(nil),        // 28: rasterloom.schema.v1.RollbackResponse
-	(*FinalizeRequest)(nil),         // 29: rasterloom.schema.v1.FinalizeRequest
-	(*FinalizeResponse)(nil),        // 30: rasterloom.schema.v1.FinalizeResponse
-	(*AbortMigrationRequest)(nil),   // 31: rasterloom.schema.v1.AbortMigrationRequest
-	(*AbortMigrationResponse)(nil),  // 32: rasterloom.schema.v1.AbortMigrationResponse
-	nil,                             // 33: rasterloom.schema.v1.MigrationFailure.FieldsEntry
-	(*v1.Table)(nil),                // 34: rasterloom.layer.v1.Table
-	(*timestamppb.Timestamp)(nil),   // 35: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),     // 36: google.protobuf.Duration
+	(*TileOptions)(nil),             // 3: rasterloom.schema.v1.TileOptions
+	(*Migration)(nil),               // 4: rasterloom.schema.v1.Migration
+	(*MigrationFailure)(nil),        // 5: rasterloom.schema.v1.MigrationFailure
+	(*Verification)(nil),            // 6: rasterloom.schema.v1.Verification
+	(*DifferingRow)(nil),            // 7: rasterloom.schema.v1.DifferingRow
+	(*MigrationPlan)(nil),           // 8: rasterloom.schema.v1.MigrationPlan
+	(*Dependent)(nil),               // 9: rasterloom.schema.v1.Dependent
+	(*Refusal)(nil),                 // 10: rasterloom.schema.v1.Refusal
+	(*MigrationSpec)(nil),           // 11: rasterloom.schema.v1.MigrationSpec
+	(*PlanMigrationRequest)(nil),    // 12: rasterloom.schema.v1.PlanMigrationRequest
+	(*PlanMigrationResponse)(nil),   // 13: rasterloom.schema.v1.PlanMigrationResponse
+	(*StartMigrationRequest)(nil),   // 14: rasterloom.schema.v1.StartMigrationRequest
+	(*StartMigrationResponse)(nil),  // 15: rasterloom.schema.v1.StartMigrationResponse
+	(*GetMigrationRequest)(nil),     // 16: rasterloom.schema.v1.GetMigrationRequest
+	(*GetMigrationResponse)(nil),    // 17: rasterloom.schema.v1.GetMigrationResponse
+	(*ListMigrationsRequest)(nil),   // 18: rasterloom.schema.v1.ListMigrationsRequest
+	(*ListMigrationsResponse)(nil),  // 19: rasterloom.schema.v1.ListMigrationsResponse
+	(*WatchMigrationRequest)(nil),   // 20: rasterloom.schema.v1.WatchMigrationRequest
+	(*WatchMigrationResponse)(nil),  // 21: rasterloom.schema.v1.WatchMigrationResponse
+	(*PauseMigrationRequest)(nil),   // 22: rasterloom.schema.v1.PauseMigrationRequest
+	(*PauseMigrationResponse)(nil),  // 23: rasterloom.schema.v1.PauseMigrationResponse
+	(*ResumeMigrationRequest)(nil),  // 24: rasterloom.schema.v1.ResumeMigrationRequest
+	(*ResumeMigrationResponse)(nil), // 25: rasterloom.schema.v1.ResumeMigrationResponse
+	(*CutOverRequest)(nil),          // 26: rasterloom.schema.v1.CutOverRequest
+	(*CutOverResponse)(nil),         // 27: rasterloom.schema.v1.CutOverResponse
+	(*RollbackRequest)(nil),         // 28: rasterloom.schema.v1.RollbackRequest
+	(*RollbackResponse)(nil),        // 29: rasterloom.schema.v1.RollbackResponse
+	(*FinalizeRequest)(nil),         // 30: rasterloom.schema.v1.FinalizeRequest
+	(*FinalizeResponse)(nil),        // 31: rasterloom.schema.v1.FinalizeResponse
+	(*AbortMigrationRequest)(nil),   // 32: rasterloom.schema.v1.AbortMigrationRequest
+	(*AbortMigrationResponse)(nil),  // 33: rasterloom.schema.v1.AbortMigrationResponse
+	nil,                             // 34: rasterloom.schema.v1.MigrationFailure.FieldsEntry
+	(*v1.Table)(nil),                // 35: rasterloom.layer.v1.Table
+	(*timestamppb.Timestamp)(nil),   // 36: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),     // 37: google.protobuf.Duration
 }
 var file_rasterloom_schema_v1_migration_proto_depIdxs = []int32{
-	34, // 0: rasterloom.schema.v1.Migration.table:type_name -> rasterloom.layer.v1.Table
+	35, // 0: rasterloom.schema.v1.Migration.table:type_name -> rasterloom.layer.v1.Table
 	2,  // 1: rasterloom.schema.v1.Migration.level:type_name -> rasterloom.schema.v1.MigrationLevel
 	0,  // 2: rasterloom.schema.v1.Migration.state:type_name -> rasterloom.schema.v1.MigrationState
 	1,  // 3: rasterloom.schema.v1.Migration.condition:type_name -> rasterloom.schema.v1.MigrationCondition
-	4,  // 4: rasterloom.schema.v1.Migration.failure:type_name -> rasterloom.schema.v1.MigrationFailure
-	5,  // 5: rasterloom.schema.v1.Migration.verification:type_name -> rasterloom.schema.v1.Verification
-	35, // 6: rasterloom.schema.v1.Migration.create_time:type_name -> google.protobuf.Timestamp
-	35, // 7: rasterloom.schema.v1.Migration.state_time:type_name -> google.protobuf.Timestamp
-	33, // 8: rasterloom.schema.v1.MigrationFailure.fields:type_name -> rasterloom.schema.v1.MigrationFailure.FieldsEntry
-	6,  // 9: rasterloom.schema.v1.Verification.differing:type_name -> rasterloom.schema.v1.DifferingRow
-	36, // 10: rasterloom.schema.v1.Verification.elapsed:type_name -> google.protobuf.Duration
-	2,  // 11: rasterloom.schema.v1.MigrationPlan.level:type_name -> rasterloom.schema.v1.MigrationLevel
-	36, // 12: rasterloom.schema.v1.MigrationPlan.estimate:type_name -> google.protobuf.Duration
-	8,  // 13: rasterloom.schema.v1.MigrationPlan.dependents:type_name -> rasterloom.schema.v1.Dependent
-	9,  // 14: rasterloom.schema.v1.MigrationPlan.refusals:type_name -> rasterloom.schema.v1.Refusal
-	2,  // 15: rasterloom.schema.v1.MigrationSpec.level:type_name -> rasterloom.schema.v1.MigrationLevel
-	10, // 16: rasterloom.schema.v1.PlanMigrationRequest.spec:type_name -> rasterloom.schema.v1.MigrationSpec
-	7,  // 17: rasterloom.schema.v1.PlanMigrationResponse.plan:type_name -> rasterloom.schema.v1.MigrationPlan
-	10, // 18: rasterloom.schema.v1.StartMigrationRequest.spec:type_name -> rasterloom.schema.v1.MigrationSpec
-	3,  // 19: rasterloom.schema.v1.StartMigrationResponse.migration:type_name -> rasterloom.schema.v1.Migration
-	3,  // 20: rasterloom.schema.v1.GetMigrationResponse.migration:type_name -> rasterloom.schema.v1.Migration
-	3,  // 21: rasterloom.schema.v1.ListMigrationsResponse.migrations:type_name -> rasterloom.schema.v1.Migration
-	3,  // 22: rasterloom.schema.v1.WatchMigrationResponse.migration:type_name -> rasterloom.schema.v1.Migration
-	36, // 23: rasterloom.schema.v1.WatchMigrationResponse.remaining:type_name -> google.protobuf.Duration
-	3,  // 24: rasterloom.schema.v1.PauseMigrationResponse.migration:type_name -> rasterloom.schema.v1.Migration
-	3,  // 25: rasterloom.schema.v1.ResumeMigrationResponse.migration:type_name -> rasterloom.schema.v1.Migration
-	3,  // 26: rasterloom.schema.v1.CutOverResponse.migration:type_name -> rasterloom.schema.v1.Migration
-	3,  // 27: rasterloom.schema.v1.RollbackResponse.migration:type_name -> rasterloom.schema.v1.Migration
-	3,  // 28: rasterloom.schema.v1.FinalizeResponse.migration:type_name -> rasterloom.schema.v1.Migration
-	3,  // 29: rasterloom.schema.v1.AbortMigrationResponse.migration:type_name -> rasterloom.schema.v1.Migration
-	11, // 30: rasterloom.schema.v1.MigrationService.PlanMigration:input_type -> rasterloom.schema.v1.PlanMigrationRequest
-	13, // 31: rasterloom.schema.v1.MigrationService.StartMigration:input_type -> rasterloom.schema.v1.StartMigrationRequest
-	15, // 32: rasterloom.schema.v1.MigrationService.GetMigration:input_type -> rasterloom.schema.v1.GetMigrationRequest
-	17, // 33: rasterloom.schema.v1.MigrationService.ListMigrations:input_type -> rasterloom.schema.v1.ListMigrationsRequest
-	19, // 34: rasterloom.schema.v1.MigrationService.WatchMigration:input_type -> rasterloom.schema.v1.WatchMigrationRequest
-	21, // 35: rasterloom.schema.v1.MigrationService.PauseMigration:input_type -> rasterloom.schema.v1.PauseMigrationRequest
-	23, // 36: rasterloom.schema.v1.MigrationService.ResumeMigration:input_type -> rasterloom.schema.v1.ResumeMigrationRequest
-	25, // 37: rasterloom.schema.v1.MigrationService.CutOver:input_type -> rasterloom.schema.v1.CutOverRequest
-	27, // 38: rasterloom.schema.v1.MigrationService.Rollback:input_type -> rasterloom.schema.v1.RollbackRequest
-	29, // 39: rasterloom.schema.v1.MigrationService.Finalize:input_type -> rasterloom.schema.v1.FinalizeRequest
-	31, // 40: rasterloom.schema.v1.MigrationService.AbortMigration:input_type -> rasterloom.schema.v1.AbortMigrationRequest
-	12, // 41: rasterloom.schema.v1.MigrationService.PlanMigration:output_type -> rasterloom.schema.v1.PlanMigrationResponse
-	14, // 42: rasterloom.schema.v1.MigrationService.StartMigration:output_type -> rasterloom.schema.v1.StartMigrationResponse
-	16, // 43: rasterloom.schema.v1.MigrationService.GetMigration:output_type -> rasterloom.schema.v1.GetMigrationResponse
-	18, // 44: rasterloom.schema.v1.MigrationService.ListMigrations:output_type -> rasterloom.schema.v1.ListMigrationsResponse
-	20, // 45: rasterloom.schema.v1.MigrationService.WatchMigration:output_type -> rasterloom.schema.v1.WatchMigrationResponse
-	22, // 46: rasterloom.schema.v1.MigrationService.PauseMigration:output_type -> rasterloom.schema.v1.PauseMigrationResponse
-	24, // 47: rasterloom.schema.v1.MigrationService.ResumeMigration:output_type -> rasterloom.schema.v1.ResumeMigrationResponse
-	26, // 48: rasterloom.schema.v1.MigrationService.CutOver:output_type -> rasterloom.schema.v1.CutOverResponse
-	28, // 49: rasterloom.schema.v1.MigrationService.Rollback:output_type -> rasterloom.schema.v1.RollbackResponse
-	30, // 50: rasterloom.schema.v1.MigrationService.Finalize:output_type -> rasterloom.schema.v1.FinalizeResponse
-	32, // 51: rasterloom.schema.v1.MigrationService.AbortMigration:output_type -> rasterloom.schema.v1.AbortMigrationResponse
-	41, // [41:52] is the sub-list for method output_type
-	30, // [30:41] is the sub-list for method input_type
-	30, // [30:30] is the sub-list for extension type_name
-	30, // [30:30] is the sub-list for extension extendee
-	0,  // [0:30] is the sub-list for field type_name
+	5,  // 4: rasterloom.schema.v1.Migration.failure:type_name -> rasterloom.schema.v1.MigrationFailure
+	6,  // 5: rasterloom.schema.v1.Migration.verification:type_name -> rasterloom.schema.v1.Verification
+	36, // 6: rasterloom.schema.v1.Migration.create_time:type_name -> google.protobuf.Timestamp
+	36, // 7: rasterloom.schema.v1.Migration.state_time:type_name -> google.protobuf.Timestamp
+	3,  // 8: rasterloom.schema.v1.Migration.tiles:type_name -> rasterloom.schema.v1.TileOptions
+	34, // 9: rasterloom.schema.v1.MigrationFailure.fields:type_name -> rasterloom.schema.v1.MigrationFailure.FieldsEntry
+	7,  // 10: rasterloom.schema.v1.Verification.differing:type_name -> rasterloom.schema.v1.DifferingRow
+	37, // 11: rasterloom.schema.v1.Verification.elapsed:type_name -> google.protobuf.Duration
+	2,  // 12: rasterloom.schema.v1.MigrationPlan.level:type_name -> rasterloom.schema.v1.MigrationLevel
+	37, // 13: rasterloom.schema.v1.MigrationPlan.estimate:type_name -> google.protobuf.Duration
+	9,  // 14: rasterloom.schema.v1.MigrationPlan.dependents:type_name -> rasterloom.schema.v1.Dependent
+	10, // 15: rasterloom.schema.v1.MigrationPlan.refusals:type_name -> rasterloom.schema.v1.Refusal
+	2,  // 16: rasterloom.schema.v1.MigrationSpec.level:type_name -> rasterloom.schema.v1.MigrationLevel
+	3,  // 17: rasterloom.schema.v1.MigrationSpec.tiles:type_name -> rasterloom.schema.v1.TileOptions
+	11, // 18: rasterloom.schema.v1.PlanMigrationRequest.spec:type_name -> rasterloom.schema.v1.MigrationSpec
+	8,  // 19: rasterloom.schema.v1.PlanMigrationResponse.plan:type_name -> rasterloom.schema.v1.MigrationPlan
+	11, // 20: rasterloom.schema.v1.StartMigrationRequest.spec:type_name -> rasterloom.schema.v1.MigrationSpec
+	4,  // 21: rasterloom.schema.v1.StartMigrationResponse.migration:type_name -> rasterloom.schema.v1.Migration
+	4,  // 22: rasterloom.schema.v1.GetMigrationResponse.migration:type_name -> rasterloom.schema.v1.Migration
+	4,  // 23: rasterloom.schema.v1.ListMigrationsResponse.migrations:type_name -> rasterloom.schema.v1.Migration
+	4,  // 24: rasterloom.schema.v1.WatchMigrationResponse.migration:type_name -> rasterloom.schema.v1.Migration
+	37, // 25: rasterloom.schema.v1.WatchMigrationResponse.remaining:type_name -> google.protobuf.Duration
+	4,  // 26: rasterloom.schema.v1.PauseMigrationResponse.migration:type_name -> rasterloom.schema.v1.Migration
+	4,  // 27: rasterloom.schema.v1.ResumeMigrationResponse.migration:type_name -> rasterloom.schema.v1.Migration
+	4,  // 28: rasterloom.schema.v1.CutOverResponse.migration:type_name -> rasterloom.schema.v1.Migration
+	4,  // 29: rasterloom.schema.v1.RollbackResponse.migration:type_name -> rasterloom.schema.v1.Migration
+	4,  // 30: rasterloom.schema.v1.FinalizeResponse.migration:type_name -> rasterloom.schema.v1.Migration
+	4,  // 31: rasterloom.schema.v1.AbortMigrationResponse.migration:type_name -> rasterloom.schema.v1.Migration
+	12, // 32: rasterloom.schema.v1.MigrationService.PlanMigration:input_type -> rasterloom.schema.v1.PlanMigrationRequest
+	14, // 33: rasterloom.schema.v1.MigrationService.StartMigration:input_type -> rasterloom.schema.v1.StartMigrationRequest
+	16, // 34: rasterloom.schema.v1.MigrationService.GetMigration:input_type -> rasterloom.schema.v1.GetMigrationRequest
+	18, // 35: rasterloom.schema.v1.MigrationService.ListMigrations:input_type -> rasterloom.schema.v1.ListMigrationsRequest
+	20, // 36: rasterloom.schema.v1.MigrationService.WatchMigration:input_type -> rasterloom.schema.v1.WatchMigrationRequest
+	22, // 37: rasterloom.schema.v1.MigrationService.PauseMigration:input_type -> rasterloom.schema.v1.PauseMigrationRequest
+	24, // 38: rasterloom.schema.v1.MigrationService.ResumeMigration:input_type -> rasterloom.schema.v1.ResumeMigrationRequest
+	26, // 39: rasterloom.schema.v1.MigrationService.CutOver:input_type -> rasterloom.schema.v1.CutOverRequest
+	28, // 40: rasterloom.schema.v1.MigrationService.Rollback:input_type -> rasterloom.schema.v1.RollbackRequest
+	30, // 41: rasterloom.schema.v1.MigrationService.Finalize:input_type -> rasterloom.schema.v1.FinalizeRequest
+	32, // 42: rasterloom.schema.v1.MigrationService.AbortMigration:input_type -> rasterloom.schema.v1.AbortMigrationRequest
+	13, // 43: rasterloom.schema.v1.MigrationService.PlanMigration:output_type -> rasterloom.schema.v1.PlanMigrationResponse
+	15, // 44: rasterloom.schema.v1.MigrationService.StartMigration:output_type -> rasterloom.schema.v1.StartMigrationResponse
+	17, // 45: rasterloom.schema.v1.MigrationService.GetMigration:output_type -> rasterloom.schema.v1.GetMigrationResponse
+	19, // 46: rasterloom.schema.v1.MigrationService.ListMigrations:output_type -> rasterloom.schema.v1.ListMigrationsResponse
+	21, // 47: rasterloom.schema.v1.MigrationService.WatchMigration:output_type -> rasterloom.schema.v1.WatchMigrationResponse
+	23, // 48: rasterloom.schema.v1.MigrationService.PauseMigration:output_type -> rasterloom.schema.v1.PauseMigrationResponse
+	25, // 49: rasterloom.schema.v1.MigrationService.ResumeMigration:output_type -> rasterloom.schema.v1.ResumeMigrationResponse
+	27, // 50: rasterloom.schema.v1.MigrationService.CutOver:output_type -> rasterloom.schema.v1.CutOverResponse
+	29, // 51: rasterloom.schema.v1.MigrationService.Rollback:output_type -> rasterloom.schema.v1.RollbackResponse
+	31, // 52: rasterloom.schema.v1.MigrationService.Finalize:output_type -> rasterloom.schema.v1.FinalizeResponse
+	33, // 53: rasterloom.schema.v1.MigrationService.AbortMigration:output_type -> rasterloom.schema.v1.AbortMigrationResponse
+	43, // [43:54] is the sub-list for method output_type
+	32, // [32:43] is the sub-list for method input_type
+	32, // [32:32] is the sub-list for extension type_name
+	32, // [32:32] is the sub-list for extension extendee
+	0,  // [0:32] is the sub-list for field type_name
 }
 
 func init() { file_rasterloom_schema_v1_migration_proto_init() }
@@ -2443,16 +2599,16 @@ func file_rasterloom_schema_v1_migration_proto_init() {
 	if File_rasterloom_schema_v1_migration_proto != nil {
 		return
 	}
-	file_rasterloom_schema_v1_migration_proto_msgTypes[4].OneofWrappers = []any{}
-	file_rasterloom_schema_v1_migration_proto_msgTypes[8].OneofWrappers = []any{}
-	file_rasterloom_schema_v1_migration_proto_msgTypes[10].OneofWrappers = []any{}
+	file_rasterloom_schema_v1_migration_proto_msgTypes[5].OneofWrappers = []any{}
+	file_rasterloom_schema_v1_migration_proto_msgTypes[9].OneofWrappers = []any{}
+	file_rasterloom_schema_v1_migration_proto_msgTypes[11].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_rasterloom_schema_v1_migration_proto_rawDesc), len(file_rasterloom_schema_v1_migration_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   31,
+			NumMessages:   32,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -140,6 +140,9 @@ func examine(ctx context.Context, tx Tx, claims []*Claim, whole bool) (err error
 	for _, c := range claims {
 		tables = append(tables, c.Candidates...)
 	}
+	if tables, err = throughTiles(ctx, tx, claims, tables); err != nil {
+		return err
+	}
 	relations, err := tx.Relations(ctx, tables)
 	if err != nil {
 		return err

@@ -51,6 +51,9 @@ type Tx interface {
 	// over; an empty id when there is none. None can start until the
 	// transaction ends.
 	LiveMigration(ctx context.Context, l layer.Layer) (id, state string, err error)
+	// TiledTables gives the tables of which tiles were made that layers are read
+	// from now, and where these are, among tables that are either.
+	TiledTables(ctx context.Context, tables []layer.Table) ([]layer.TiledTable, error)
 	// Save sets UpdateTime, and Generation where a layer of that name was dropped.
 	Save(ctx context.Context, records []layer.Record) error
 	Drop(ctx context.Context, l layer.Layer) error

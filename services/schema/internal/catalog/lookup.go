@@ -185,6 +185,16 @@ func claimAgain(ctx context.Context, tx Tx, old layer.Record) (*Claim, error) {
 	if dataSchema == "" {
 		dataSchema = old.Source.Table.Schema
 	}
+	if old.Format == layer.FormatTiled {
+		// The existing catalog names the table of which the tiles were made.
+		tiled, err := tx.TiledTables(ctx, []layer.Table{old.Table})
+		if err != nil {
+			return nil, err
+		}
+		if len(tiled) > 0 {
+			dataSchema = tiled[0].Pixels.Schema
+		}
+	}
 	c := NewClaim(rows, dataSchema)
 	c.Source.Table, c.Source.OID = old.Source.Table, old.Source.OID
 	return c, nil

@@ -1,6 +1,9 @@
 package catalog
 
 import (
+	"context"
+	"slices"
+
 	"github.com/rasterloom/rasterloom/fault"
 	"github.com/rasterloom/rasterloom/grid"
 	"github.com/rasterloom/rasterloom/internal/layer"
@@ -61,4 +64,38 @@ func (c *Claim) concludeTiles(f layer.Findings) {
 	c.find(CellsOutsideGrid, layer.Critical, told, "delete these tiles, or correct the shape",
 		"%d of %d tiles are outside of the %d × %d that cover its grid; tile_row goes from %d to %d and tile_col from %d to %d",
 		f.OutsideGrid, f.Rows, rows, cols, *f.MinRow, *f.MaxRow, *f.MinCol, *f.MaxCol)
+}
+
+// throughTiles puts tiles in the place of the tables that they were made of, among
+// the candidates of claims, and gives all candidates: the existing catalog goes on
+// naming the table. Whoever registers a layer names its table itself. Where an ordinary table has its name that is another one, made
+// since, both are candidates: nothing says which is meant.
+func throughTiles(ctx context.Context, tx Tx, claims []*Claim, tables []layer.Table) ([]layer.Table, error) {
+	tiled, err := tx.TiledTables(ctx, tables)
+	if err != nil || len(tiled) == 0 {
+		return tables, err
+	}
+	var pixels []layer.Table
+	for _, t := range tiled {
+		pixels = append(pixels, t.Pixels)
+	}
+	now, err := tx.Relations(ctx, pixels)
+	if err != nil {
+		return nil, err
+	}
+	tables = nil
+	for _, c := range claims {
+		for i, t := range tiled {
+			at := slices.Index(c.Candidates, t.Pixels)
+			switch another := now[i].Found && now[i].Kind != "v" && now[i].OID != t.PixelsOID; {
+			case at < 0, c.Source.Registered():
+			case another:
+				c.Candidates = append(c.Candidates, t.Tiles)
+			default:
+				c.Candidates[at] = t.Tiles
+			}
+		}
+		tables = append(tables, c.Candidates...)
+	}
+	return tables, nil
 }

@@ -186,6 +186,15 @@ func (h *MigrationHandler) Finalize(ctx context.Context, req *connect.Request[sc
 		return nil, fault.New(fault.Invalid, fault.InvalidArgument,
 			"finalizing drops the old table, and there is no way back: say so with drop_old_table").With("field", "drop_old_table")
 	}
+	before, err := h.get(ctx, req.Msg.GetId())
+	if err != nil {
+		return nil, err
+	}
+	if before.LosesName() && !req.Msg.GetDropName() {
+		return nil, fault.New(fault.Invalid, fault.InvalidArgument,
+			"finalizing migration %s leaves nothing under the name %s, since its tiles are for no SQL: say that this is meant with drop_name", before.ID, before.Table).
+			With("field", "drop_name").With("table", before.Table)
+	}
 	m, err := h.operate(ctx, req.Msg, h.migrations.Finalize)
 	if err != nil {
 		return nil, err

@@ -26,9 +26,16 @@ func toLevel(l migrate.Level) schemav1.MigrationLevel {
 	return schemav1.MigrationLevel(schemav1.MigrationLevel_value["MIGRATION_LEVEL_"+string(l)])
 }
 
-// fromSpec reads a spec. There is one level so far: it is the default too.
+// fromSpec reads a spec. Stored coordinates are the default.
 func fromSpec(p *schemav1.MigrationSpec) migrate.Spec {
-	return migrate.Spec{Layer: p.GetLayer(), Level: migrate.LevelStored, RowsPerSecond: p.GetRowsPerSecondLimit(), InPlace: p.GetInPlace()}
+	spec := migrate.Spec{
+		Layer: p.GetLayer(), Level: migrate.LevelStored, RowsPerSecond: p.GetRowsPerSecondLimit(), InPlace: p.GetInPlace(),
+		Tiles: migrate.TileSpec{SQLView: p.GetTiles().GetSqlView(), Declared: p.GetTiles().GetDeclaredType()},
+	}
+	if p.GetLevel() == schemav1.MigrationLevel_MIGRATION_LEVEL_TILED {
+		spec.Level = migrate.LevelTiled
+	}
+	return spec
 }
 
 func toMigration(m migrate.Migration) *schemav1.Migration {
@@ -40,6 +47,9 @@ func toMigration(m migrate.Migration) *schemav1.Migration {
 		InPlace: m.Spec.InPlace, DiskBytes: m.DiskBytes,
 		CreateTime: timestamppb.New(m.CreateTime), StateTime: timestamppb.New(m.StateTime),
 	}
+	if m.Spec.Level == migrate.LevelTiled {
+		p.Tiles = &schemav1.TileOptions{SqlView: m.Spec.Tiles.SQLView, DeclaredType: m.Spec.Tiles.Declared}
+	}
 	if f := m.Failure; f != nil {
 		p.Failure = &schemav1.MigrationFailure{Reason: f.Reason, Message: f.Message, Fields: f.Fields}
 	}
@@ -47,6 +57,7 @@ func toMigration(m migrate.Migration) *schemav1.Migration {
 		p.Verification = &schemav1.Verification{
 			OldRows: v.OldRows, NewRows: v.NewRows, OldHash: v.OldHash, NewHash: v.NewHash,
 			WrongCoordinates: v.WrongCoordinates, OffGrid: v.OffGrid, Elapsed: durationpb.New(seconds(v.Seconds)),
+			RowsWithoutValue: v.WithoutValue, Tiles: v.Tiles, LaggingTiles: v.Lagging,
 		}
 		for _, d := range v.Differing {
 			p.Verification.Differing = append(p.Verification.Differing, &schemav1.DifferingRow{Row: d.Row, Col: d.Col, Difference: d.What})
@@ -59,6 +70,7 @@ func toPlan(plan migrate.Plan) *schemav1.MigrationPlan {
 	p := &schemav1.MigrationPlan{
 		Layer: plan.Spec.Layer, Level: toLevel(plan.Spec.Level), Rows: plan.Rows, TableBytes: plan.TableBytes,
 		DiskBytes: plan.DiskBytes, WalBytes: plan.WALBytes, Estimate: durationpb.New(seconds(plan.Seconds)), Locks: plan.Locks, Notices: plan.Notices,
+		Tiles: plan.Tiles, RowsWithoutValue: plan.WithoutValue,
 	}
 	if h := plan.Headroom; h != nil {
 		p.DiskHeadroomBytes, p.DiskHeadroomMeasured = new(h.Left()), h.Measured

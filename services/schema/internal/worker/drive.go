@@ -30,6 +30,9 @@ type Target interface {
 	ApplyNotes(context.Context, migrate.Lease) (left bool, err error)
 	Sync(context.Context, migrate.Lease) (more bool, err error)
 	Verify(context.Context, migrate.Lease) error
+	// Follow applies some of what is noted of a migration that waits for an
+	// operator; left is false when there was no more.
+	Follow(ctx context.Context, l migrate.Lease) (left bool, err error)
 }
 
 // step takes the next arrow from a state that a worker moves on from.
@@ -104,6 +107,15 @@ func catchUp(ctx context.Context, t Target, l migrate.Lease) error {
 			continue
 		}
 		if more, err := t.Sync(ctx, l); err != nil || !more {
+			return err
+		}
+	}
+}
+
+// follow applies what was noted, until nothing more is at hand.
+func follow(ctx context.Context, t Target, l migrate.Lease) error {
+	for {
+		if left, err := t.Follow(ctx, l); err != nil || !left {
 			return err
 		}
 	}

@@ -37,6 +37,7 @@ type stage struct {
 	migrations *pgstore.Migrations
 	layer      layer.Layer
 	inPlace    bool
+	tiles      *migrate.TileSpec // of a migration to tiles
 	seed       uint64
 }
 
@@ -93,7 +94,7 @@ func newStageOn(t testing.TB, url string, rows, cols int, southUp bool) *stage {
 		Name: "birds", HasGrid: true, SouthUp: southUp,
 		Grid:   grid.Grid{CRS: "EPSG:32633", Rows: rows, Cols: cols, OriginX: 499980.1, OriginY: 5600040.7, StepX: 30.1, StepY: 29.9},
 		Format: layer.FormatLegacy, Table: layer.Table{Schema: "public", Name: "passthrough_birds"},
-		StoredType: layer.Float64, DeclaredType: layer.Float64, Generation: 1,
+		StoredType: layer.Float64, DeclaredType: layer.Float64, HasIndices: true, HasKey: true, Generation: 1,
 	}
 	s.do("CREATE TABLE public.passthrough_birds (row_idx integer, col_idx integer, value double precision, PRIMARY KEY (row_idx, col_idx))")
 	s.fill()
@@ -159,9 +160,9 @@ func (s *stage) content() string {
 func (s *stage) dump() string {
 	return ask[string](s, `SELECT string_agg(line, E'\n' ORDER BY line) FROM (
 		SELECT format('%s %s.%s owner %s acl %s options %s comment %s', c.relkind, n.nspname, c.relname, pg_get_userbyid(relowner), relacl, reloptions, obj_description(c.oid)) AS line
-		FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace WHERE nspname IN ('public', 'rasterloom')
+		FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace WHERE nspname IN ('public', 'rasterloom', 'rasterloom_tiles')
 		UNION ALL SELECT format('column %s %s %s %s %s', attrelid::regclass, attname, atttypid::regtype, attnotnull, attacl) FROM pg_attribute JOIN pg_class c ON c.oid = attrelid
-			JOIN pg_namespace n ON n.oid = relnamespace WHERE nspname IN ('public', 'rasterloom') AND attnum > 0 AND NOT attisdropped
+			JOIN pg_namespace n ON n.oid = relnamespace WHERE nspname IN ('public', 'rasterloom', 'rasterloom_tiles') AND attnum > 0 AND NOT attisdropped
 		UNION ALL SELECT pg_get_indexdef(indexrelid) FROM pg_index JOIN pg_class c ON c.oid = indrelid WHERE relnamespace IN ('public'::regnamespace, 'rasterloom'::regnamespace)
 		UNION ALL SELECT format('constraint %s %s %s', conrelid::regclass, conname, pg_get_constraintdef(oid)) FROM pg_constraint WHERE connamespace IN ('public'::regnamespace, 'rasterloom'::regnamespace)
 		UNION ALL SELECT pg_get_triggerdef(oid) FROM pg_trigger WHERE NOT tgisinternal
@@ -185,10 +186,17 @@ func (s *stage) work(n int) {
 	s.t.Cleanup(func() { stop(); working.Wait() })
 }
 
+func (s *stage) spec() migrate.Spec {
+	if s.tiles != nil {
+		return migrate.Spec{Layer: "birds", Level: migrate.LevelTiled, Tiles: *s.tiles}
+	}
+	return migrate.Spec{Layer: "birds", Level: migrate.LevelStored, InPlace: s.inPlace}
+}
+
 func (s *stage) start(key string) migrate.Migration {
 	s.t.Helper()
 	s.layer.Generation = s.generation()
-	m, err := s.migrations.Start(s.t.Context(), key, migrate.Spec{Layer: "birds", Level: migrate.LevelStored, InPlace: s.inPlace}, s.layer, nil)
+	m, err := s.migrations.Start(s.t.Context(), key, s.spec(), s.layer, nil)
 	if err != nil {
 		s.t.Fatal(err)
 	}

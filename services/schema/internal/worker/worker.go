@@ -3,6 +3,7 @@ package worker
 import (
 	"context"
 	"errors"
+	"sync"
 	"time"
 
 	"go.uber.org/zap"
@@ -19,6 +20,9 @@ type Journal interface {
 	Claim(ctx context.Context, lease time.Duration) (migrate.Lease, bool, error)
 	// Renew keeps a lease for as long again.
 	Renew(context.Context, migrate.Lease) error
+	// ClaimBehind takes over one that waits for an operator and lags behind what
+	// is written meanwhile.
+	ClaimBehind(ctx context.Context, lease time.Duration) (migrate.Lease, bool, error)
 	Release(context.Context, migrate.Lease) error
 	// Fail records why the next arrow could not be taken.
 	Fail(ctx context.Context, l migrate.Lease, cause error) error
@@ -36,7 +40,8 @@ type Config struct {
 	Retries int
 }
 
-// Worker claims migrations and moves them on, one at a time.
+// Worker claims migrations and moves them on, one at a time. Beside that, those that
+// wait for an operator are kept from lagging behind, one at a time too.
 type Worker struct {
 	journal Journal
 	target  Target
@@ -70,8 +75,17 @@ func (w *Worker) Wake() {
 // Run works until ctx ends. What is under way is then rolled back; another
 // worker goes on from there.
 func (w *Worker) Run(ctx context.Context) {
+	var following sync.WaitGroup
+	following.Go(func() { w.claiming(ctx, w.journal.ClaimBehind, nil) })
+	w.claiming(ctx, w.journal.Claim, w.wake)
+	following.Wait()
+}
+
+// claiming works on what a claim gives. It looks again when it is woken, or after
+// a while.
+func (w *Worker) claiming(ctx context.Context, claim func(context.Context, time.Duration) (migrate.Lease, bool, error), wake <-chan struct{}) {
 	for ctx.Err() == nil {
-		lease, found, err := w.journal.Claim(ctx, w.cfg.Lease)
+		lease, found, err := claim(ctx, w.cfg.Lease)
 		if err != nil && ctx.Err() == nil {
 			w.log.Warn("cannot look for migrations", zap.Error(err))
 		}
@@ -81,7 +95,7 @@ func (w *Worker) Run(ctx context.Context) {
 		}
 		select {
 		case <-ctx.Done():
-		case <-w.wake:
+		case <-wake:
 		case <-time.After(w.cfg.Poll):
 		}
 	}
@@ -161,6 +175,9 @@ func (w *Worker) advance(ctx context.Context, l migrate.Lease, log *zap.Logger) 
 			return errLeaseLost
 		}
 		next, moves := migrate.Next(m.State)
+		if !moves && m.Follows() {
+			return w.patiently(ctx, func() error { return follow(ctx, w.target, l) })
+		}
 		if !moves {
 			return nil
 		}

@@ -95,7 +95,8 @@ type MigrationServiceClient interface {
 	// ResumeMigration lets a paused or failed one go on. Errors: as
 	// PauseMigration.
 	ResumeMigration(context.Context, *connect.Request[v1.ResumeMigrationRequest]) (*connect.Response[v1.ResumeMigrationResponse], error)
-	// CutOver gives the table's name to the new table. Errors: NOT_FOUND;
+	// CutOver gives the table's name to the new table; of a migration to tiles, the
+	// layer is read from these, and the table keeps its name. Errors: NOT_FOUND;
 	// FAILED_PRECONDITION MIGRATION_STATE unless VERIFIED; ABORTED
 	// MIGRATION_CHANGED for a stale etag, LAYER_CHANGED when the table was altered
 	// or its triggers removed; UNAVAILABLE TABLE_BUSY when the locks were not had,
@@ -105,8 +106,10 @@ type MigrationServiceClient interface {
 	// Errors: as CutOver.
 	Rollback(context.Context, *connect.Request[v1.RollbackRequest]) (*connect.Response[v1.RollbackResponse], error)
 	// Finalize compares once more and drops the old table: the only step without
-	// a way back. Errors: as CutOver; INVALID_ARGUMENT without drop_old_table;
-	// DATA_LOSS DATA_CORRUPT when the tables differ.
+	// a way back. Errors: as CutOver; INVALID_ARGUMENT without drop_old_table, or
+	// without drop_name where that is needed; FAILED_PRECONDITION MIGRATION_REFUSED
+	// when something hangs on the table by now that would be lost; DATA_LOSS
+	// DATA_CORRUPT when the tables differ.
 	Finalize(context.Context, *connect.Request[v1.FinalizeRequest]) (*connect.Response[v1.FinalizeResponse], error)
 	// AbortMigration gives one up before its cut-over and removes all it made.
 	// Errors: as CutOver.
@@ -294,7 +297,8 @@ type MigrationServiceHandler interface {
 	// ResumeMigration lets a paused or failed one go on. Errors: as
 	// PauseMigration.
 	ResumeMigration(context.Context, *connect.Request[v1.ResumeMigrationRequest]) (*connect.Response[v1.ResumeMigrationResponse], error)
-	// CutOver gives the table's name to the new table. Errors: NOT_FOUND;
+	// CutOver gives the table's name to the new table; of a migration to tiles, the
+	// layer is read from these, and the table keeps its name. Errors: NOT_FOUND;
 	// FAILED_PRECONDITION MIGRATION_STATE unless VERIFIED; ABORTED
 	// MIGRATION_CHANGED for a stale etag, LAYER_CHANGED when the table was altered
 	// or its triggers removed; UNAVAILABLE TABLE_BUSY when the locks were not had,
@@ -304,8 +308,10 @@ type MigrationServiceHandler interface {
 	// Errors: as CutOver.
 	Rollback(context.Context, *connect.Request[v1.RollbackRequest]) (*connect.Response[v1.RollbackResponse], error)
 	// Finalize compares once more and drops the old table: the only step without
-	// a way back. Errors: as CutOver; INVALID_ARGUMENT without drop_old_table;
-	// DATA_LOSS DATA_CORRUPT when the tables differ.
+	// a way back. Errors: as CutOver; INVALID_ARGUMENT without drop_old_table, or
+	// without drop_name where that is needed; FAILED_PRECONDITION MIGRATION_REFUSED
+	// when something hangs on the table by now that would be lost; DATA_LOSS
+	// DATA_CORRUPT when the tables differ.
 	Finalize(context.Context, *connect.Request[v1.FinalizeRequest]) (*connect.Response[v1.FinalizeResponse], error)
 	// AbortMigration gives one up before its cut-over and removes all it made.
 	// Errors: as CutOver.

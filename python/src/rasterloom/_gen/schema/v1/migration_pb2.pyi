@@ -37,6 +37,7 @@ class MigrationLevel(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     MIGRATION_LEVEL_UNSPECIFIED: _ClassVar[MigrationLevel]
     MIGRATION_LEVEL_STORED: _ClassVar[MigrationLevel]
+    MIGRATION_LEVEL_TILED: _ClassVar[MigrationLevel]
 MIGRATION_STATE_UNSPECIFIED: MigrationState
 MIGRATION_STATE_PLANNED: MigrationState
 MIGRATION_STATE_CAPTURING: MigrationState
@@ -54,9 +55,18 @@ MIGRATION_CONDITION_PAUSED: MigrationCondition
 MIGRATION_CONDITION_FAILED: MigrationCondition
 MIGRATION_LEVEL_UNSPECIFIED: MigrationLevel
 MIGRATION_LEVEL_STORED: MigrationLevel
+MIGRATION_LEVEL_TILED: MigrationLevel
+
+class TileOptions(_message.Message):
+    __slots__ = ("sql_view", "declared_type")
+    SQL_VIEW_FIELD_NUMBER: _ClassVar[int]
+    DECLARED_TYPE_FIELD_NUMBER: _ClassVar[int]
+    sql_view: bool
+    declared_type: bool
+    def __init__(self, sql_view: _Optional[bool] = ..., declared_type: _Optional[bool] = ...) -> None: ...
 
 class Migration(_message.Message):
-    __slots__ = ("id", "layer", "table", "level", "state", "condition", "failure", "etag", "rows_per_second_limit", "rows_total", "rows_copied", "fraction_copied", "notes_pending", "verification", "create_time", "state_time", "in_place", "disk_bytes")
+    __slots__ = ("id", "layer", "table", "level", "state", "condition", "failure", "etag", "rows_per_second_limit", "rows_total", "rows_copied", "fraction_copied", "notes_pending", "verification", "create_time", "state_time", "in_place", "disk_bytes", "tiles")
     ID_FIELD_NUMBER: _ClassVar[int]
     LAYER_FIELD_NUMBER: _ClassVar[int]
     TABLE_FIELD_NUMBER: _ClassVar[int]
@@ -75,6 +85,7 @@ class Migration(_message.Message):
     STATE_TIME_FIELD_NUMBER: _ClassVar[int]
     IN_PLACE_FIELD_NUMBER: _ClassVar[int]
     DISK_BYTES_FIELD_NUMBER: _ClassVar[int]
+    TILES_FIELD_NUMBER: _ClassVar[int]
     id: str
     layer: str
     table: _layer_pb2.Table
@@ -93,7 +104,8 @@ class Migration(_message.Message):
     state_time: _timestamp_pb2.Timestamp
     in_place: bool
     disk_bytes: int
-    def __init__(self, id: _Optional[str] = ..., layer: _Optional[str] = ..., table: _Optional[_Union[_layer_pb2.Table, _Mapping]] = ..., level: _Optional[_Union[MigrationLevel, str]] = ..., state: _Optional[_Union[MigrationState, str]] = ..., condition: _Optional[_Union[MigrationCondition, str]] = ..., failure: _Optional[_Union[MigrationFailure, _Mapping]] = ..., etag: _Optional[str] = ..., rows_per_second_limit: _Optional[int] = ..., rows_total: _Optional[int] = ..., rows_copied: _Optional[int] = ..., fraction_copied: _Optional[float] = ..., notes_pending: _Optional[int] = ..., verification: _Optional[_Union[Verification, _Mapping]] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., state_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., in_place: _Optional[bool] = ..., disk_bytes: _Optional[int] = ...) -> None: ...
+    tiles: TileOptions
+    def __init__(self, id: _Optional[str] = ..., layer: _Optional[str] = ..., table: _Optional[_Union[_layer_pb2.Table, _Mapping]] = ..., level: _Optional[_Union[MigrationLevel, str]] = ..., state: _Optional[_Union[MigrationState, str]] = ..., condition: _Optional[_Union[MigrationCondition, str]] = ..., failure: _Optional[_Union[MigrationFailure, _Mapping]] = ..., etag: _Optional[str] = ..., rows_per_second_limit: _Optional[int] = ..., rows_total: _Optional[int] = ..., rows_copied: _Optional[int] = ..., fraction_copied: _Optional[float] = ..., notes_pending: _Optional[int] = ..., verification: _Optional[_Union[Verification, _Mapping]] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., state_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., in_place: _Optional[bool] = ..., disk_bytes: _Optional[int] = ..., tiles: _Optional[_Union[TileOptions, _Mapping]] = ...) -> None: ...
 
 class MigrationFailure(_message.Message):
     __slots__ = ("reason", "message", "fields")
@@ -113,7 +125,7 @@ class MigrationFailure(_message.Message):
     def __init__(self, reason: _Optional[str] = ..., message: _Optional[str] = ..., fields: _Optional[_Mapping[str, str]] = ...) -> None: ...
 
 class Verification(_message.Message):
-    __slots__ = ("old_rows", "new_rows", "old_hash", "new_hash", "wrong_coordinates", "off_grid", "differing", "elapsed")
+    __slots__ = ("old_rows", "new_rows", "old_hash", "new_hash", "wrong_coordinates", "off_grid", "differing", "elapsed", "rows_without_value", "tiles", "lagging_tiles")
     OLD_ROWS_FIELD_NUMBER: _ClassVar[int]
     NEW_ROWS_FIELD_NUMBER: _ClassVar[int]
     OLD_HASH_FIELD_NUMBER: _ClassVar[int]
@@ -122,6 +134,9 @@ class Verification(_message.Message):
     OFF_GRID_FIELD_NUMBER: _ClassVar[int]
     DIFFERING_FIELD_NUMBER: _ClassVar[int]
     ELAPSED_FIELD_NUMBER: _ClassVar[int]
+    ROWS_WITHOUT_VALUE_FIELD_NUMBER: _ClassVar[int]
+    TILES_FIELD_NUMBER: _ClassVar[int]
+    LAGGING_TILES_FIELD_NUMBER: _ClassVar[int]
     old_rows: int
     new_rows: int
     old_hash: str
@@ -130,7 +145,10 @@ class Verification(_message.Message):
     off_grid: int
     differing: _containers.RepeatedCompositeFieldContainer[DifferingRow]
     elapsed: _duration_pb2.Duration
-    def __init__(self, old_rows: _Optional[int] = ..., new_rows: _Optional[int] = ..., old_hash: _Optional[str] = ..., new_hash: _Optional[str] = ..., wrong_coordinates: _Optional[int] = ..., off_grid: _Optional[int] = ..., differing: _Optional[_Iterable[_Union[DifferingRow, _Mapping]]] = ..., elapsed: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+    rows_without_value: int
+    tiles: int
+    lagging_tiles: int
+    def __init__(self, old_rows: _Optional[int] = ..., new_rows: _Optional[int] = ..., old_hash: _Optional[str] = ..., new_hash: _Optional[str] = ..., wrong_coordinates: _Optional[int] = ..., off_grid: _Optional[int] = ..., differing: _Optional[_Iterable[_Union[DifferingRow, _Mapping]]] = ..., elapsed: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., rows_without_value: _Optional[int] = ..., tiles: _Optional[int] = ..., lagging_tiles: _Optional[int] = ...) -> None: ...
 
 class DifferingRow(_message.Message):
     __slots__ = ("row", "col", "difference")
@@ -143,7 +161,7 @@ class DifferingRow(_message.Message):
     def __init__(self, row: _Optional[int] = ..., col: _Optional[int] = ..., difference: _Optional[str] = ...) -> None: ...
 
 class MigrationPlan(_message.Message):
-    __slots__ = ("layer", "level", "rows", "table_bytes", "disk_bytes", "wal_bytes", "estimate", "locks", "dependents", "refusals", "notices", "disk_headroom_bytes", "disk_headroom_measured")
+    __slots__ = ("layer", "level", "rows", "table_bytes", "disk_bytes", "wal_bytes", "estimate", "locks", "dependents", "refusals", "notices", "disk_headroom_bytes", "disk_headroom_measured", "tiles", "rows_without_value")
     LAYER_FIELD_NUMBER: _ClassVar[int]
     LEVEL_FIELD_NUMBER: _ClassVar[int]
     ROWS_FIELD_NUMBER: _ClassVar[int]
@@ -157,6 +175,8 @@ class MigrationPlan(_message.Message):
     NOTICES_FIELD_NUMBER: _ClassVar[int]
     DISK_HEADROOM_BYTES_FIELD_NUMBER: _ClassVar[int]
     DISK_HEADROOM_MEASURED_FIELD_NUMBER: _ClassVar[int]
+    TILES_FIELD_NUMBER: _ClassVar[int]
+    ROWS_WITHOUT_VALUE_FIELD_NUMBER: _ClassVar[int]
     layer: str
     level: MigrationLevel
     rows: int
@@ -170,7 +190,9 @@ class MigrationPlan(_message.Message):
     notices: _containers.RepeatedScalarFieldContainer[str]
     disk_headroom_bytes: int
     disk_headroom_measured: bool
-    def __init__(self, layer: _Optional[str] = ..., level: _Optional[_Union[MigrationLevel, str]] = ..., rows: _Optional[int] = ..., table_bytes: _Optional[int] = ..., disk_bytes: _Optional[int] = ..., wal_bytes: _Optional[int] = ..., estimate: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., locks: _Optional[_Iterable[str]] = ..., dependents: _Optional[_Iterable[_Union[Dependent, _Mapping]]] = ..., refusals: _Optional[_Iterable[_Union[Refusal, _Mapping]]] = ..., notices: _Optional[_Iterable[str]] = ..., disk_headroom_bytes: _Optional[int] = ..., disk_headroom_measured: _Optional[bool] = ...) -> None: ...
+    tiles: int
+    rows_without_value: int
+    def __init__(self, layer: _Optional[str] = ..., level: _Optional[_Union[MigrationLevel, str]] = ..., rows: _Optional[int] = ..., table_bytes: _Optional[int] = ..., disk_bytes: _Optional[int] = ..., wal_bytes: _Optional[int] = ..., estimate: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., locks: _Optional[_Iterable[str]] = ..., dependents: _Optional[_Iterable[_Union[Dependent, _Mapping]]] = ..., refusals: _Optional[_Iterable[_Union[Refusal, _Mapping]]] = ..., notices: _Optional[_Iterable[str]] = ..., disk_headroom_bytes: _Optional[int] = ..., disk_headroom_measured: _Optional[bool] = ..., tiles: _Optional[int] = ..., rows_without_value: _Optional[int] = ...) -> None: ...
 
 class Dependent(_message.Message):
     __slots__ = ("kind", "name")
@@ -193,16 +215,18 @@ class Refusal(_message.Message):
     def __init__(self, code: _Optional[str] = ..., message: _Optional[str] = ..., count: _Optional[int] = ..., fix: _Optional[str] = ...) -> None: ...
 
 class MigrationSpec(_message.Message):
-    __slots__ = ("layer", "level", "rows_per_second_limit", "in_place")
+    __slots__ = ("layer", "level", "rows_per_second_limit", "in_place", "tiles")
     LAYER_FIELD_NUMBER: _ClassVar[int]
     LEVEL_FIELD_NUMBER: _ClassVar[int]
     ROWS_PER_SECOND_LIMIT_FIELD_NUMBER: _ClassVar[int]
     IN_PLACE_FIELD_NUMBER: _ClassVar[int]
+    TILES_FIELD_NUMBER: _ClassVar[int]
     layer: str
     level: MigrationLevel
     rows_per_second_limit: int
     in_place: bool
-    def __init__(self, layer: _Optional[str] = ..., level: _Optional[_Union[MigrationLevel, str]] = ..., rows_per_second_limit: _Optional[int] = ..., in_place: _Optional[bool] = ...) -> None: ...
+    tiles: TileOptions
+    def __init__(self, layer: _Optional[str] = ..., level: _Optional[_Union[MigrationLevel, str]] = ..., rows_per_second_limit: _Optional[int] = ..., in_place: _Optional[bool] = ..., tiles: _Optional[_Union[TileOptions, _Mapping]] = ...) -> None: ...
 
 class PlanMigrationRequest(_message.Message):
     __slots__ = ("spec", "disk_headroom_bytes")
@@ -333,14 +357,16 @@ class RollbackResponse(_message.Message):
     def __init__(self, migration: _Optional[_Union[Migration, _Mapping]] = ...) -> None: ...
 
 class FinalizeRequest(_message.Message):
-    __slots__ = ("id", "etag", "drop_old_table")
+    __slots__ = ("id", "etag", "drop_old_table", "drop_name")
     ID_FIELD_NUMBER: _ClassVar[int]
     ETAG_FIELD_NUMBER: _ClassVar[int]
     DROP_OLD_TABLE_FIELD_NUMBER: _ClassVar[int]
+    DROP_NAME_FIELD_NUMBER: _ClassVar[int]
     id: str
     etag: str
     drop_old_table: bool
-    def __init__(self, id: _Optional[str] = ..., etag: _Optional[str] = ..., drop_old_table: _Optional[bool] = ...) -> None: ...
+    drop_name: bool
+    def __init__(self, id: _Optional[str] = ..., etag: _Optional[str] = ..., drop_old_table: _Optional[bool] = ..., drop_name: _Optional[bool] = ...) -> None: ...
 
 class FinalizeResponse(_message.Message):
     __slots__ = ("migration",)

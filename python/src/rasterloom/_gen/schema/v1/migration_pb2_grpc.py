@@ -160,7 +160,8 @@ class MigrationServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CutOver(self, request, context):
-        """CutOver gives the table's name to the new table. Errors: NOT_FOUND;
+        """CutOver gives the table's name to the new table; of a migration to tiles, the
+        layer is read from these, and the table keeps its name. Errors: NOT_FOUND;
         FAILED_PRECONDITION MIGRATION_STATE unless VERIFIED; ABORTED
         MIGRATION_CHANGED for a stale etag, LAYER_CHANGED when the table was altered
         or its triggers removed; UNAVAILABLE TABLE_BUSY when the locks were not had,
@@ -180,8 +181,10 @@ class MigrationServiceServicer:
 
     def Finalize(self, request, context):
         """Finalize compares once more and drops the old table: the only step without
-        a way back. Errors: as CutOver; INVALID_ARGUMENT without drop_old_table;
-        DATA_LOSS DATA_CORRUPT when the tables differ.
+        a way back. Errors: as CutOver; INVALID_ARGUMENT without drop_old_table, or
+        without drop_name where that is needed; FAILED_PRECONDITION MIGRATION_REFUSED
+        when something hangs on the table by now that would be lost; DATA_LOSS
+        DATA_CORRUPT when the tables differ.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

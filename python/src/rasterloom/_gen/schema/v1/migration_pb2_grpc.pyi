@@ -66,7 +66,8 @@ class MigrationServiceStub:
     PauseMigration.
     """
     CutOver: _grpc.UnaryUnaryMultiCallable[_migration_pb2.CutOverRequest, _migration_pb2.CutOverResponse]
-    """CutOver gives the table's name to the new table. Errors: NOT_FOUND;
+    """CutOver gives the table's name to the new table; of a migration to tiles, the
+    layer is read from these, and the table keeps its name. Errors: NOT_FOUND;
     FAILED_PRECONDITION MIGRATION_STATE unless VERIFIED; ABORTED
     MIGRATION_CHANGED for a stale etag, LAYER_CHANGED when the table was altered
     or its triggers removed; UNAVAILABLE TABLE_BUSY when the locks were not had,
@@ -78,8 +79,10 @@ class MigrationServiceStub:
     """
     Finalize: _grpc.UnaryUnaryMultiCallable[_migration_pb2.FinalizeRequest, _migration_pb2.FinalizeResponse]
     """Finalize compares once more and drops the old table: the only step without
-    a way back. Errors: as CutOver; INVALID_ARGUMENT without drop_old_table;
-    DATA_LOSS DATA_CORRUPT when the tables differ.
+    a way back. Errors: as CutOver; INVALID_ARGUMENT without drop_old_table, or
+    without drop_name where that is needed; FAILED_PRECONDITION MIGRATION_REFUSED
+    when something hangs on the table by now that would be lost; DATA_LOSS
+    DATA_CORRUPT when the tables differ.
     """
     AbortMigration: _grpc.UnaryUnaryMultiCallable[_migration_pb2.AbortMigrationRequest, _migration_pb2.AbortMigrationResponse]
     """AbortMigration gives one up before its cut-over and removes all it made.
@@ -124,7 +127,8 @@ class MigrationServiceAsyncStub(MigrationServiceStub):
     PauseMigration.
     """
     CutOver: _aio.UnaryUnaryMultiCallable[_migration_pb2.CutOverRequest, _migration_pb2.CutOverResponse]  # type: ignore[assignment]
-    """CutOver gives the table's name to the new table. Errors: NOT_FOUND;
+    """CutOver gives the table's name to the new table; of a migration to tiles, the
+    layer is read from these, and the table keeps its name. Errors: NOT_FOUND;
     FAILED_PRECONDITION MIGRATION_STATE unless VERIFIED; ABORTED
     MIGRATION_CHANGED for a stale etag, LAYER_CHANGED when the table was altered
     or its triggers removed; UNAVAILABLE TABLE_BUSY when the locks were not had,
@@ -136,8 +140,10 @@ class MigrationServiceAsyncStub(MigrationServiceStub):
     """
     Finalize: _aio.UnaryUnaryMultiCallable[_migration_pb2.FinalizeRequest, _migration_pb2.FinalizeResponse]  # type: ignore[assignment]
     """Finalize compares once more and drops the old table: the only step without
-    a way back. Errors: as CutOver; INVALID_ARGUMENT without drop_old_table;
-    DATA_LOSS DATA_CORRUPT when the tables differ.
+    a way back. Errors: as CutOver; INVALID_ARGUMENT without drop_old_table, or
+    without drop_name where that is needed; FAILED_PRECONDITION MIGRATION_REFUSED
+    when something hangs on the table by now that would be lost; DATA_LOSS
+    DATA_CORRUPT when the tables differ.
     """
     AbortMigration: _aio.UnaryUnaryMultiCallable[_migration_pb2.AbortMigrationRequest, _migration_pb2.AbortMigrationResponse]  # type: ignore[assignment]
     """AbortMigration gives one up before its cut-over and removes all it made.
@@ -227,7 +233,8 @@ class MigrationServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _migration_pb2.CutOverRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_migration_pb2.CutOverResponse, _abc.Awaitable[_migration_pb2.CutOverResponse]]:
-        """CutOver gives the table's name to the new table. Errors: NOT_FOUND;
+        """CutOver gives the table's name to the new table; of a migration to tiles, the
+        layer is read from these, and the table keeps its name. Errors: NOT_FOUND;
         FAILED_PRECONDITION MIGRATION_STATE unless VERIFIED; ABORTED
         MIGRATION_CHANGED for a stale etag, LAYER_CHANGED when the table was altered
         or its triggers removed; UNAVAILABLE TABLE_BUSY when the locks were not had,
@@ -251,8 +258,10 @@ class MigrationServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_migration_pb2.FinalizeResponse, _abc.Awaitable[_migration_pb2.FinalizeResponse]]:
         """Finalize compares once more and drops the old table: the only step without
-        a way back. Errors: as CutOver; INVALID_ARGUMENT without drop_old_table;
-        DATA_LOSS DATA_CORRUPT when the tables differ.
+        a way back. Errors: as CutOver; INVALID_ARGUMENT without drop_old_table, or
+        without drop_name where that is needed; FAILED_PRECONDITION MIGRATION_REFUSED
+        when something hangs on the table by now that would be lost; DATA_LOSS
+        DATA_CORRUPT when the tables differ.
         """
 
     @_abc_1.abstractmethod

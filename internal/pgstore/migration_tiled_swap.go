@@ -1,0 +1,272 @@
+package pgstore
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/rasterloom/rasterloom/fault"
+	"github.com/rasterloom/rasterloom/internal/layer"
+	"github.com/rasterloom/rasterloom/internal/migrate"
+)
+
+// finalTiles is how many tiles may lag behind when the table is to be dropped:
+// everybody waits while they are made.
+const finalTiles = 16
+
+// cutOver makes the tiles what the layer is read from. The table keeps its name;
+// nobody waits. What is written to it from now on is noted as before, and until a
+// worker has made a tile anew, its cells are read from the table: the comment of
+// the tiles' column data says so.
+func (tiledTable) cutOver(ctx context.Context, a *arrow) error {
+	if err := a.noOldSnapshots(ctx); err != nil {
+		return err
+	}
+	old, err := a.lockedSource(ctx, "ACCESS SHARE")
+	if err != nil {
+		return err
+	}
+	if err := a.stillFollowed(ctx, a.row.oldTable); err != nil {
+		return err
+	}
+	tiled, err := a.row.tiled(ctx, a.Tx)
+	if err != nil {
+		return err
+	}
+	if err := a.asCatalogued(ctx, a.row.Table, a.row.tiles.Generation); err != nil {
+		return err
+	}
+	comment, err := json.Marshal(pixelSource{
+		Version: pixelSourceVersion, Migration: a.row.ID.String(),
+		Notes: tableName{"rasterloom", notesOf(a.row.ID)}, Table: tableName{old.schema, old.name}, OID: a.row.oldTable,
+		Triggers:   []string{rowTrigger(a.row.ID), truncateTrigger(a.row.ID)},
+		StoredType: a.row.tiles.StoredType, Registration: a.row.oldRegistration, HasIndices: a.row.tiles.HasIndices, SouthUp: a.row.SouthUp,
+	})
+	if err != nil {
+		return err
+	}
+	return inOrder(ctx, []func(context.Context) error{
+		func(ctx context.Context) error {
+			return a.exec(ctx, "lagging", "COMMENT ON COLUMN "+quote(tiled.Table)+".data IS "+text(string(comment)))
+		},
+		func(ctx context.Context) error { return a.catalogTiles(ctx, tiled) },
+		func(ctx context.Context) error { return a.decide(ctx, migrate.CutOver) },
+	})
+}
+
+// asCatalogued makes sure that the layer is what it was, and keeps it so until the
+// transaction ends. generation 0 stands for any.
+func (a *arrow) asCatalogued(ctx context.Context, table layer.Table, generation int64) error {
+	var now int64
+	var at layer.Table
+	var nodata *float64
+	err := a.Tx.QueryRow(ctx, "SELECT generation, table_schema, table_name, nodata FROM rasterloom.layer WHERE name = $1 FOR UPDATE", a.row.Spec.Layer).
+		Scan(&now, &at.Schema, &at.Name, &nodata)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return fault.New(fault.NotFound, fault.LayerNotFound, "layer %q is gone from the catalog", a.row.Spec.Layer).With("layer", a.row.Spec.Layer)
+	}
+	if err != nil {
+		return err
+	}
+	pixels, err := a.row.pixels()
+	if err != nil {
+		return err
+	}
+	same := nodata == nil && pixels.Nodata == nil ||
+		nodata != nil && pixels.Nodata != nil && (*nodata == *pixels.Nodata || *nodata != *nodata && *pixels.Nodata != *pixels.Nodata)
+	if at != table || generation != 0 && now != generation || !same {
+		return fault.New(fault.Conflict, fault.LayerChanged,
+			"layer %q was catalogued anew since migration %s began, with generation %d by now: its tiles may mean something else; abort it or roll it back, and start again",
+			a.row.Spec.Layer, a.row.ID, now).With("layer", a.row.Spec.Layer).With("migration", a.row.ID).With("generation", now)
+	}
+	return nil
+}
+
+// catalogTiles tells our catalog that the layer's cells are in tiles.
+func (a *arrow) catalogTiles(ctx context.Context, tiled layer.Layer) error {
+	return a.exec(ctx, "catalog", `UPDATE rasterloom.layer SET format = 'TILED', registration = 'CENTER', south_up = false, stored_type = $2,
+		has_indices = false, has_coordinates = false, has_key = true, table_schema = $3, table_name = $4, table_oid = c.oid,
+		table_file = pg_relation_filenode(c.oid), estimated_rows = c.reltuples::bigint, tiling = $5::text::json,
+		generation = generation + 1, update_time = clock_timestamp() FROM pg_class c WHERE name = $1 AND c.oid = $6`,
+		a.row.Spec.Layer, tiled.StoredType.String(), tiled.Table.Schema, tiled.Table.Name, tiled.Tiling, a.row.newTable)
+}
+
+// catalogPixels takes that back.
+func (a *arrow) catalogPixels(ctx context.Context) error {
+	t := a.row.tiles
+	return a.exec(ctx, "catalog", `UPDATE rasterloom.layer SET format = $2, registration = $3, south_up = $4, stored_type = $5,
+		has_indices = $6, has_coordinates = $7, has_key = $8, table_schema = $9, table_name = $10, table_oid = $11,
+		table_file = coalesce(pg_relation_filenode($11::oid::regclass), 0), tiling = NULL,
+		estimated_rows = coalesce((SELECT reltuples::bigint FROM pg_class WHERE oid = $11), -1),
+		generation = generation + 1, update_time = clock_timestamp() WHERE name = $1`,
+		a.row.Spec.Layer, a.row.oldFormat, a.row.oldRegistration, a.row.SouthUp, t.StoredType, t.HasIndices, t.HasCoordinates, t.HasKey,
+		a.row.Table.Schema, a.row.Table.Name, a.row.oldTable)
+}
+
+// rollback drops the tiles: the table has every write.
+func (tiledTable) rollback(ctx context.Context, a *arrow) error {
+	if err := a.lockTiles(ctx); err != nil {
+		return err
+	}
+	if err := a.lockOut(ctx); err != nil {
+		return err
+	}
+	old, err := a.source(ctx, a.row.oldTable, a.row.signature)
+	if err != nil {
+		return err
+	}
+	if err := a.dropTiles(ctx, old.quoted()); err != nil {
+		return err
+	}
+	if err := a.catalogPixels(ctx); err != nil {
+		return err
+	}
+	return a.decide(ctx, migrate.RolledBack)
+}
+
+// lockTiles waits for the readers of the tiles, before anybody waits for us.
+func (a *arrow) lockTiles(ctx context.Context) error {
+	tiles, found, err := readTable(ctx, a.Tx, a.row.newTable)
+	if err != nil || !found {
+		return err
+	}
+	return a.exec(ctx, "lock-tiles", "LOCK TABLE "+tiles.quoted()+" IN ACCESS EXCLUSIVE MODE")
+}
+
+// lockOut keeps everybody out of the table.
+func (a *arrow) lockOut(ctx context.Context) error {
+	if err := a.quiet(ctx, a.named()); err != nil {
+		return err
+	}
+	return a.exec(ctx, "lock-table", "LOCK TABLE "+a.named()+" IN ACCESS EXCLUSIVE MODE")
+}
+
+// dropTiles takes away all that was made, where it is still there. table is empty
+// where that is gone, and its triggers with it.
+func (a *arrow) dropTiles(ctx context.Context, table string) error {
+	tiles, found, err := readTable(ctx, a.Tx, a.row.newTable)
+	if err != nil {
+		return err
+	}
+	if found {
+		if err := a.exec(ctx, "drop-tiles", "DROP TABLE "+tiles.quoted()); err != nil {
+			return err
+		}
+	}
+	if table != "" {
+		if err := a.detach(ctx, table); err != nil {
+			return err
+		}
+	}
+	if err := a.dropFunctions(ctx); err != nil {
+		return err
+	}
+	if err := a.exec(ctx, "drop-notes", "DROP TABLE "+ours(notesOf(a.row.ID))); err != nil {
+		return err
+	}
+	return a.dropKey(ctx)
+}
+
+func (tiledTable) abort(ctx context.Context, a *arrow) error {
+	if a.row.State == migrate.Planned {
+		return a.dropKey(ctx)
+	}
+	if err := a.lockTiles(ctx); err != nil {
+		return err
+	}
+	// The table may be gone, or have another name.
+	old, found, err := readTable(ctx, a.Tx, a.row.oldTable)
+	if err != nil {
+		return err
+	}
+	if !found {
+		return a.dropTiles(ctx, "")
+	}
+	if err := a.quiet(ctx, old.quoted()); err != nil {
+		return err
+	}
+	if err := a.exec(ctx, "lock-table", "LOCK TABLE "+old.quoted()+" IN ACCESS EXCLUSIVE MODE"); err != nil {
+		return err
+	}
+	return a.dropTiles(ctx, old.quoted())
+}
+
+// finalize drops the table. The tiles that still lag are made while everybody is
+// kept out of it, so nothing that was written is missing. Where a view was asked
+// for, it takes the name, and the views of others read it from then on.
+func (tiledTable) finalize(ctx context.Context, a *arrow, v migrate.Verification) error {
+	if err := a.lockOut(ctx); err != nil {
+		return err
+	}
+	old, err := a.source(ctx, a.row.oldTable, a.row.signature)
+	if err != nil {
+		return err
+	}
+	if err := a.stillFollowed(ctx, a.row.oldTable); err != nil {
+		return err
+	}
+	tiled, err := a.row.tiled(ctx, a.Tx)
+	if err != nil {
+		return err
+	}
+	if err := a.asCatalogued(ctx, tiled.Table, 0); err != nil {
+		return err
+	}
+	if err := a.nobodyElses(ctx); err != nil {
+		return err
+	}
+	made, err := a.makeNoted(ctx, finalTiles)
+	if err != nil {
+		return err
+	}
+	if made == finalTiles {
+		return fault.New(fault.Unavailable, fault.TableBusy,
+			"the tiles of layer %q lag behind its table by %d and more, which is being written; finalize when fewer do", a.row.Spec.Layer, made).
+			With("layer", a.row.Spec.Layer).With("tiles", made)
+	}
+	if err := a.leaveName(ctx, old, tiled); err != nil {
+		return err
+	}
+	for _, s := range []statement{
+		{"drop-old", "DROP TABLE " + quoted(old.schema, hiddenName(a.row.ID))},
+		{"drop-functions", fmt.Sprintf("DROP FUNCTION %s(), %s()", rowFunction(a.row.ID), truncateFunction(a.row.ID))},
+		{"drop-notes", "DROP TABLE " + ours(notesOf(a.row.ID))},
+		{"lagging", "COMMENT ON COLUMN " + quote(tiled.Table) + ".data IS NULL"},
+	} {
+		if err := a.exec(ctx, s.step, s.sql); err != nil {
+			if isCode(err, "2BP01") { // dependent_objects_still_exist
+				return fault.New(fault.Precondition, fault.MigrationRefused, "layer %q: something was made since that hangs on table %s, which is to be dropped: take it off first",
+					a.row.Spec.Layer, a.row.Table).With("layer", a.row.Spec.Layer).With("table", a.row.Table).With("refusals", "DEPENDENT").Because(err)
+			}
+			return err
+		}
+	}
+	if err := a.keep(ctx, v); err != nil {
+		return err
+	}
+	return a.decide(ctx, migrate.Finalized)
+}
+
+// hiddenName is what the table is called for as long as finalizing takes.
+func hiddenName(id migrate.ID) string { return fmt.Sprintf("rasterloom_old_%d", id) }
+
+// nobodyElses makes sure that no other layer is read from the table.
+func (a *arrow) nobodyElses(ctx context.Context) error {
+	others, err := othersOf(ctx, a.Tx, a.row.oldTable, a.row.Spec.Layer)
+	if err != nil || len(others) == 0 {
+		return err
+	}
+	return fault.New(fault.Precondition, fault.MigrationRefused, "layer %q is read from table %s too, which is to be dropped", others[0], a.row.Table).
+		With("layer", a.row.Spec.Layer).With("other", others[0]).With("table", a.row.Table).With("refusals", "TABLE_SHARED")
+}
+
+func othersOf(ctx context.Context, q querier, oid uint32, name string) ([]string, error) {
+	rows, err := q.Query(ctx, "SELECT name FROM rasterloom.layer WHERE table_oid = $1 AND name <> $2 ORDER BY name", oid, name)
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, pgx.RowTo[string])
+}
