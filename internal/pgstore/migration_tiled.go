@@ -117,6 +117,17 @@ func (r migrationRow) band(ctx context.Context, tx pgx.Tx, tiled layer.Layer) (t
 	if err != nil {
 		return nil, err
 	}
+	return bandFrom(ctx, tx, pixels, tiled)
+}
+
+// bandFrom makes what reads a table, as it looks now to a transaction. Aggregates
+// have to see rows in the order of their subquery: as settleSlices, no hashing and
+// no workers.
+func bandFrom(ctx context.Context, tx pgx.Tx, pixels, tiled layer.Layer) (tileBand, error) {
+	if _, err := tx.Exec(ctx, `SELECT set_config('enable_hashagg', 'off', true), set_config('max_parallel_workers_per_gather', '0', true),
+		set_config('jit', 'off', true)`); err != nil {
+		return nil, err
+	}
 	tables, err := describe(ctx, tx, []layer.CellRequest{{Layer: pixels}})
 	if err != nil {
 		return nil, err

@@ -344,11 +344,7 @@ func chooseChain(ctx context.Context, tx pgx.Tx, pixels, tiled layer.Layer, raw 
 	if err != nil {
 		return c, err
 	}
-	tables, err := describe(ctx, tx, []layer.CellRequest{{Layer: pixels}})
-	if err != nil {
-		return c, err
-	}
-	band, err := newTileBand(pixels, tables[0], tiled)
+	band, err := bandFrom(ctx, tx, pixels, tiled)
 	if err != nil {
 		return c, err
 	}

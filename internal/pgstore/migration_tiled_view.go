@@ -35,8 +35,10 @@ func (a *arrow) leaveName(ctx context.Context, old pixelTable, tiled layer.Layer
 		return err
 	}
 	name := quoted(old.schema, old.name)
+	if err := a.exec(ctx, rename.step, rename.sql); err != nil {
+		return err
+	}
 	for _, s := range []statement{
-		rename,
 		{"grant-tiles", fmt.Sprintf("GRANT USAGE ON SCHEMA %s TO %s", quoted(tiled.Table.Schema), quoted(old.owner))},
 		{"grant-tiles", fmt.Sprintf("GRANT SELECT ON %s TO %s", quote(tiled.Table), quoted(old.owner))},
 		{"create-view", "CREATE VIEW " + name + " AS " + definition},
