@@ -427,7 +427,6 @@ func (m *Migrations) ClaimBehind(ctx context.Context, lease time.Duration) (migr
 		if errors.Is(err, pgx.ErrNoRows) {
 			continue // somebody was quicker
 		}
-		failpoint.Hit("follow/claimed")
 		return l, err == nil, faultOf(err)
 	}
 	return l, false, nil

@@ -35,6 +35,8 @@ type script struct {
 	setup []string
 	// inPlace: within the table itself.
 	inPlace bool
+	// tiles: to tiles, with a view in the end.
+	tiles bool
 	// hooks are points at which something is done before going on.
 	hooks map[string]func(*scene)
 }
@@ -69,6 +71,16 @@ var scripts = []script{
 	},
 	{name: "in place, and back", goal: migrate.RolledBack, inPlace: true},
 	{name: "in place, given up", goal: migrate.Aborted, inPlace: true},
+	{
+		name: "to tiles, to the end", goal: migrate.Finalized, tiles: true,
+		setup: []string{
+			"CREATE VIEW public.seen WITH (security_barrier = true) AS SELECT row_idx, value FROM public.passthrough_birds",
+			"GRANT SELECT ON public.passthrough_birds TO PUBLIC",
+			"COMMENT ON TABLE public.passthrough_birds IS 'theirs'",
+		},
+	},
+	{name: "to tiles, and back", goal: migrate.RolledBack, tiles: true},
+	{name: "to tiles, given up", goal: migrate.Aborted, tiles: true},
 }
 
 // ending is what happens after a death.

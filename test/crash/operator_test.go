@@ -19,6 +19,15 @@ func (s *scene) client() schemav1connect.MigrationServiceClient {
 	return schemav1connect.NewMigrationServiceClient(&http.Client{Transport: transport, Timeout: 20 * time.Second}, "http://"+s.address)
 }
 
+func (s *scene) spec() *schemav1.MigrationSpec {
+	spec := &schemav1.MigrationSpec{Layer: "birds", InPlace: s.script.inPlace}
+	if s.script.tiles {
+		spec.Level = schemav1.MigrationLevel_MIGRATION_LEVEL_TILED
+		spec.Tiles = &schemav1.TileOptions{SqlView: true}
+	}
+	return spec
+}
+
 func (s *scene) pause() {
 	ctx := context.Background()
 	got, err := s.client().GetMigration(ctx, connect.NewRequest(&schemav1.GetMigrationRequest{Id: "m1"}))
@@ -45,7 +54,7 @@ func (s *scene) driveAs(key string, goal migrate.State) migrate.State {
 		c := s.client()
 		// The same key each time: the same migration.
 		began, err := c.StartMigration(ctx, connect.NewRequest(&schemav1.StartMigrationRequest{
-			Spec: &schemav1.MigrationSpec{Layer: "birds", InPlace: s.script.inPlace}, IdempotencyKey: key,
+			Spec: s.spec(), IdempotencyKey: key,
 		}))
 		if err != nil {
 			last = err
@@ -73,7 +82,7 @@ func (s *scene) driveAs(key string, goal migrate.State) migrate.State {
 		case state == migrate.Verified:
 			_, err = c.CutOver(ctx, connect.NewRequest(&schemav1.CutOverRequest{Id: id, Etag: etag}))
 		case state == migrate.CutOver:
-			_, err = c.Finalize(ctx, connect.NewRequest(&schemav1.FinalizeRequest{Id: id, Etag: etag, DropOldTable: true}))
+			_, err = c.Finalize(ctx, connect.NewRequest(&schemav1.FinalizeRequest{Id: id, Etag: etag, DropOldTable: true, DropName: true}))
 		}
 		if err != nil {
 			last = err
