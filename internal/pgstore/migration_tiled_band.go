@@ -132,17 +132,26 @@ func (b *bandOf[T]) place(row, col int32) (at, room int) {
 	return c/tile.Side*tile.Cells + r*tile.Side + c%tile.Side, tile.Side - c%tile.Side
 }
 
-// loadPacked reads a row of the layer as one row of arrays (see cells_slice.go).
-// From the first one on that lacks a cell, columns are asked for too.
+// loadPacked reads a row of the layer as one packed row (see cells_slice.go). From
+// the first one on that lacks a cell, columns are asked for too. Rows without a
+// value are not among those that it counts.
 func (b *bandOf[T]) loadPacked(ctx context.Context, conn *pgconn.PgConn, request layer.CellRequest) (taken int64, err error) {
-	u := b.codec.unpacker(request, b.chunk)
-	ask := func(columns string) *pgconn.ResultReader {
-		q := packedQuery(request, columns)
+	ask := func(q cellQuery) *pgconn.ResultReader {
 		return conn.ExecParams(ctx, q.sql, q.args, q.oids, nil, binaryFormat)
 	}
+	beyond := ask(beyondQuery(request))
+	for beyond.NextRow() {
+		if _, _, err := onGrid(b.pixels, intOf(beyond.Values()[0]), intOf(beyond.Values()[1])); err != nil {
+			return 0, err
+		}
+	}
+	if _, err := beyond.Close(); err != nil {
+		return 0, faultOf(err)
+	}
+	u := b.codec.unpacker(request, packers[b.table.types["col_idx"]].width, b.chunk)
 	next := request.Window.RowStart
 	if b.table.estimatedRows < 0 || b.table.estimatedRows > 0.99*float64(b.pixels.Grid.Rows)*float64(b.pixels.Grid.Cols) {
-		rows, told := ask("min(col_idx), max(col_idx)"), int64(0)
+		rows, told := ask(completeQuery(request, b.table)), int64(0)
 		for rows.NextRow() {
 			told++
 			complete, err := u.complete(next, rows.Values())
@@ -165,9 +174,8 @@ func (b *bandOf[T]) loadPacked(ctx context.Context, conn *pgconn.PgConn, request
 			return taken, faultOf(err)
 		}
 		request.Window.RowStart = next
-		u = b.codec.unpacker(request, b.chunk)
 	}
-	rows, told := ask("array_agg(col_idx)"), int64(0)
+	rows, told := ask(explicitQuery(request, b.table)), int64(0)
 	for rows.NextRow() {
 		told++
 		n, err := u.explicit(rows.Values())

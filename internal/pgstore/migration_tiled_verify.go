@@ -76,7 +76,12 @@ func compareTiles(ctx context.Context, m *Migrations, r migrationRow, seed mapha
 		if err != nil {
 			return err
 		}
-		if _, err := existing(ctx, tx, r, r.oldTable); err != nil {
+		old, err := existing(ctx, tx, r, r.oldTable)
+		if err != nil {
+			return err
+		}
+		// Less the cells that have a value.
+		if err := tx.QueryRow(ctx, "SELECT count(*) FROM "+old.quoted(), pgx.QueryExecModeExec).Scan(&v.WithoutValue); err != nil {
 			return err
 		}
 		tiled, err := r.tiled(ctx, tx)
@@ -94,11 +99,9 @@ func compareTiles(ctx context.Context, m *Migrations, r migrationRow, seed mapha
 		rows, cols := tile.Count(r.Grid)
 		for row := range int64(rows) {
 			for _, w := range bands(r.Grid, row) {
-				n, err := band.load(ctx, tx.Conn().PgConn(), w)
-				if err != nil {
+				if _, err := band.load(ctx, tx.Conn().PgConn(), w); err != nil {
 					return err
 				}
-				v.WithoutValue += n
 				if err := compareBand(ctx, tx, band, tiled, lagging, seed, v); err != nil {
 					return err
 				}

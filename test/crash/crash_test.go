@@ -78,9 +78,11 @@ var scripts = []script{
 			"GRANT SELECT ON public.passthrough_birds TO PUBLIC",
 			"COMMENT ON TABLE public.passthrough_birds IS 'theirs'",
 		},
+		// The verification meets a tile that lags behind.
+		hooks: map[string]func(*scene){"sync/committed": (*scene).awaitNote},
 	},
-	{name: "to tiles, and back", goal: migrate.RolledBack, tiles: true},
-	{name: "to tiles, given up", goal: migrate.Aborted, tiles: true},
+	{name: "to tiles, and back", goal: migrate.RolledBack, tiles: true, hooks: map[string]func(*scene){"sync/committed": (*scene).awaitNote}},
+	{name: "to tiles, given up", goal: migrate.Aborted, tiles: true, hooks: map[string]func(*scene){"sync/committed": (*scene).awaitNote}},
 }
 
 // ending is what happens after a death.

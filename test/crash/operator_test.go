@@ -28,6 +28,32 @@ func (s *scene) spec() *schemav1.MigrationSpec {
 	return spec
 }
 
+// awaitNote waits until the writers have noted a tile.
+func (s *scene) awaitNote() {
+	for s.count("SELECT count(*) FROM rasterloom.notes_1") == 0 && !s.t.Failed() {
+		time.Sleep(time.Millisecond)
+	}
+}
+
+// followed reports whether a tile was made anew since it was first asked; true
+// where none are made.
+func (s *scene) followed() bool {
+	if !s.script.tiles {
+		return true
+	}
+	var version string
+	if err := s.pool.QueryRow(context.Background(), "SELECT format('%I.%I', table_schema, table_name) FROM rasterloom.layer").Scan(&version); err != nil {
+		return false // the server may be dead
+	}
+	if err := s.pool.QueryRow(context.Background(), "SELECT coalesce(max(xmin::text), 'none') FROM "+version).Scan(&version); err != nil {
+		return false
+	}
+	if s.firstTile == "" {
+		s.firstTile = version
+	}
+	return version != s.firstTile
+}
+
 func (s *scene) pause() {
 	ctx := context.Background()
 	got, err := s.client().GetMigration(ctx, connect.NewRequest(&schemav1.GetMigrationRequest{Id: "m1"}))
@@ -69,6 +95,8 @@ func (s *scene) driveAs(key string, goal migrate.State) migrate.State {
 			return state
 		case state.Ended():
 			s.t.Fatalf("it ended as %s", state)
+		case state == migrate.CutOver && !givenUp && !s.followed():
+			continue // a worker makes tiles anew first
 		case state == migrate.CutOver && (givenUp || goal == migrate.RolledBack):
 			_, err = c.Rollback(ctx, connect.NewRequest(&schemav1.RollbackRequest{Id: id, Etag: etag}))
 		case givenUp:

@@ -63,8 +63,10 @@ type scene struct {
 	doubts   []map[[2]int]string // what was sent to be committed, without an answer
 	hash     string              // of the content, where nobody writes and nothing is expected cell by cell
 	fences   map[int64]int64
-	talking  sync.WaitGroup
-	listener net.Listener
+	// firstTile is the version of the tile that the operator saw after the cut-over.
+	firstTile string
+	talking   sync.WaitGroup
+	listener  net.Listener
 }
 
 func newScene(t *testing.T, binary string, sc script, seed uint64, size shape, server *pgtest.Server) *scene {
