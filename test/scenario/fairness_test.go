@@ -32,7 +32,7 @@ const (
 type slowConn struct {
 	net.Conn
 	pace  *rate.Limiter
-	ended context.Context //nolint:containedctx // it ends the waits
+	ended context.Context // it ends the waits
 	taken *atomic.Int64
 }
 

@@ -41,7 +41,7 @@ func startReplica(t *testing.T, zone, binary string, args ...string) *replica {
 		}
 		kill := time.AfterFunc(startLimit, func() { _ = cmd.Process.Kill() })
 		defer kill.Stop()
-		for r.log.Scan() { //nolint:revive // to its end
+		for r.log.Scan() { // to its end
 		}
 		if err := cmd.Wait(); err != nil {
 			t.Errorf("%s ended with %v", filepath.Base(binary), err)
