@@ -153,8 +153,9 @@ lint-python: venv
 
 .PHONY: lint-deployment
 lint-deployment:
+	@# Never from the cache, which does not see files outside of the module, and these are all.
 	$(call step,Deployment)
-	@cd tools/deployment && GOWORK=off go test ./...
+	@cd tools/deployment && GOWORK=off go test -count=1 ./...
 
 .PHONY: sbom
 sbom: tools build ## List what each binary is made of, as CycloneDX, in .bin/sbom/, and check the lists
