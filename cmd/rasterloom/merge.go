@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
+	"net/url"
 	"os"
 	"strings"
 	"time"
@@ -150,11 +152,25 @@ func (c mergeCommand) write(ctx context.Context, spec *mergerv1.MergeSpec, out i
 	case !ok:
 		return rows, err
 	case rows == 0:
-		return 0, &askError{client: asker, service: "merger", err: said, stopped: ctx.Err() != nil}
+		// gRPC says that there was no connection, and not why.
+		return 0, &askError{client: asker, service: "merger", err: errors.Join(said, dial(ctx, asker.MergerURL)), stopped: ctx.Err() != nil}
 	default:
 		f := (&askError{client: asker, service: "merger", err: said}).fault()
 		return rows, fmt.Errorf("the stream broke off after %s rows, and nothing is written: %s (%s)", grouped(rows), f.Message, f.Reason)
 	}
+}
+
+// dial looks whether anybody listens at an address, and gives why not.
+func dial(ctx context.Context, address string) error {
+	at, err := url.Parse(address)
+	if err != nil {
+		return nil // which has been used, and so is one
+	}
+	conn, err := (&net.Dialer{Timeout: 3 * time.Second}).DialContext(ctx, "tcp", at.Host)
+	if err != nil {
+		return err
+	}
+	return conn.Close()
 }
 
 // merging prints how a table grows, a few times a second.
