@@ -224,6 +224,7 @@ type (
 		operatorArg
 		DropOldTable bool `help:"Say that the old table is to be dropped." required:""`
 		DropName     bool `help:"Say, of a migration to tiles without --sql-view, that nothing is to have the table's name any more."`
+		LoseWrites   bool `help:"Accept, where somebody dropped the table while tiles lagged behind it, that what was written to these last is lost."`
 	}
 )
 
@@ -258,7 +259,7 @@ func (c rollbackCommand) Run(ctx context.Context) error {
 // Run drops the old table.
 func (c finalizeCommand) Run(ctx context.Context) error {
 	return operate(ctx, c.operatorArg, c.migrations().Finalize, func(id, etag string) *schemav1.FinalizeRequest {
-		return &schemav1.FinalizeRequest{Id: id, Etag: etag, DropOldTable: c.DropOldTable, DropName: c.DropName}
+		return &schemav1.FinalizeRequest{Id: id, Etag: etag, DropOldTable: c.DropOldTable, DropName: c.DropName, LoseWrites: c.LoseWrites}
 	})
 }
 

@@ -122,6 +122,12 @@ func (m Migration) Follows() bool {
 // LosesName reports whether nothing has the table's name once it is finalized.
 func (m Migration) LosesName() bool { return m.Spec.Level == LevelTiled && !m.Spec.Tiles.SQLView }
 
+// Losses are what an operator accepts to lose by finalizing, besides the old table.
+type Losses struct {
+	Name   bool // nothing of ours has the table's name any more
+	Writes bool // writes that no tile has, after somebody dropped the table
+}
+
 // Failure is a fault, kept.
 type Failure struct {
 	Kind    string            `json:"kind"`

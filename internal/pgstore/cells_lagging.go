@@ -81,7 +81,7 @@ func laggingIn(ctx context.Context, tx pgx.Tx, request layer.CellRequest) (*lagg
 	}
 	if !followed {
 		return nil, fault.New(fault.Conflict, fault.LayerChanged,
-			"layer %q: the table %s that its tiles are made of was dropped, made again, or had its triggers taken off, so its tiles may lag behind; migration %s has to be rolled back or finalized",
+			"layer %q: the table %s that its tiles are made of was dropped, made again, or had its triggers taken off, so its tiles may lag behind; finalize migration %s if the table is gone, and roll it back if it is there",
 			l.Name, from.Table.table(), from.Migration).With("layer", l.Name).With("table", from.Table.table()).With("migration", from.Migration)
 	}
 	lag := &laggingTiles{pixels: l}

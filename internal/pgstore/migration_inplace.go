@@ -265,7 +265,7 @@ func (a *arrow) dropFilled(ctx context.Context, table, x, y string) error {
 }
 
 // finalize forgets that there is a way back: nothing is dropped.
-func (inPlace) finalize(ctx context.Context, a *arrow, v migrate.Verification) error {
+func (inPlace) finalize(ctx context.Context, a *arrow, v migrate.Verification, _ migrate.Losses) error {
 	if err := a.keep(ctx, v); err != nil {
 		return err
 	}

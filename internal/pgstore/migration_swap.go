@@ -117,8 +117,10 @@ func (shadowTable) rollback(ctx context.Context, a *arrow) error {
 }
 
 // Finalize compares both tables once more and drops the old one: the only step
-// without a way back. Errors: as CutOver; Corrupt DATA_CORRUPT when they differ.
-func (m *Migrations) Finalize(ctx context.Context, id migrate.ID, etag string) error {
+// without a way back. Errors: as CutOver; Corrupt DATA_CORRUPT when they differ;
+// Invalid INVALID_ARGUMENT or Precondition MIGRATION_REFUSED where more would be
+// lost than is accepted.
+func (m *Migrations) Finalize(ctx context.Context, id migrate.ID, etag string, accepted migrate.Losses) error {
 	row, err := readMigration(ctx, m.pool, id, "")
 	if err != nil {
 		return faultOf(err)
@@ -134,11 +136,11 @@ func (m *Migrations) Finalize(ctx context.Context, id migrate.ID, etag string) e
 		return err
 	}
 	return m.take(ctx, "finalize", id, byOperator(etag, migrate.Finalized), func(ctx context.Context, a *arrow) error {
-		return a.row.target().finalize(ctx, a, v)
+		return a.row.target().finalize(ctx, a, v, accepted)
 	})
 }
 
-func (shadowTable) finalize(ctx context.Context, a *arrow, v migrate.Verification) error {
+func (shadowTable) finalize(ctx context.Context, a *arrow, v migrate.Verification, _ migrate.Losses) error {
 	id := a.row.ID
 	if err := a.lockBoth(ctx, ours(oldOf(id))); err != nil {
 		return err

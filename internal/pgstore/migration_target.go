@@ -38,7 +38,7 @@ type target interface {
 	compare(context.Context, *Migrations, migrationRow) (migrate.Verification, error)
 	cutOver(context.Context, *arrow) error
 	rollback(context.Context, *arrow) error
-	finalize(context.Context, *arrow, migrate.Verification) error
+	finalize(context.Context, *arrow, migrate.Verification, migrate.Losses) error
 	abort(context.Context, *arrow) error
 }
 

@@ -108,6 +108,13 @@ func (a *arrow) catalogPixels(ctx context.Context) error {
 
 // rollback drops the tiles: the table has every write.
 func (tiledTable) rollback(ctx context.Context, a *arrow) error {
+	if gone, err := a.row.tableGone(ctx, a.Tx); err != nil {
+		return err
+	} else if gone {
+		return fault.New(fault.Conflict, fault.LayerChanged,
+			"the table %s that migration %s made tiles of was dropped, so there is nothing to go back to: finalize it", a.row.Table, a.row.ID).
+			With("layer", a.row.Spec.Layer).With("table", a.row.Table).With("migration", a.row.ID)
+	}
 	if err := a.lockTiles(ctx); err != nil {
 		return err
 	}
@@ -197,7 +204,12 @@ func (tiledTable) abort(ctx context.Context, a *arrow) error {
 // finalize drops the table. The tiles that still lag are made while everybody is
 // kept out of it, so nothing that was written is missing. Where a view was asked
 // for, it takes the name, and the views of others read it from then on.
-func (tiledTable) finalize(ctx context.Context, a *arrow, v migrate.Verification) error {
+func (tiledTable) finalize(ctx context.Context, a *arrow, v migrate.Verification, accepted migrate.Losses) error {
+	if gone, err := a.row.tableGone(ctx, a.Tx); err != nil {
+		return err
+	} else if gone {
+		return a.finalizeWithoutTable(ctx, accepted)
+	}
 	if err := a.lockOut(ctx); err != nil {
 		return err
 	}
@@ -230,24 +242,31 @@ func (tiledTable) finalize(ctx context.Context, a *arrow, v migrate.Verification
 	if err := a.leaveName(ctx, old, tiled); err != nil {
 		return err
 	}
-	for _, s := range []statement{
-		{"drop-old", "DROP TABLE " + quoted(old.schema, hiddenName(a.row.ID))},
-		{"drop-functions", fmt.Sprintf("DROP FUNCTION %s(), %s()", rowFunction(a.row.ID), truncateFunction(a.row.ID))},
-		{"drop-notes", "DROP TABLE " + ours(notesOf(a.row.ID))},
-		{"lagging", "COMMENT ON COLUMN " + quote(tiled.Table) + ".data IS NULL"},
-	} {
-		if err := a.exec(ctx, s.step, s.sql); err != nil {
-			if isCode(err, "2BP01") { // dependent_objects_still_exist
-				return fault.New(fault.Precondition, fault.MigrationRefused, "layer %q: something was made since that hangs on table %s, which is to be dropped: take it off first",
-					a.row.Spec.Layer, a.row.Table).With("layer", a.row.Spec.Layer).With("table", a.row.Table).With("refusals", "DEPENDENT").Because(err)
-			}
-			return err
+	if err := a.exec(ctx, "drop-old", "DROP TABLE "+quoted(old.schema, hiddenName(a.row.ID))); err != nil {
+		if isCode(err, "2BP01") { // dependent_objects_still_exist
+			return fault.New(fault.Precondition, fault.MigrationRefused, "layer %q: something was made since that hangs on table %s, which is to be dropped: take it off first",
+				a.row.Spec.Layer, a.row.Table).With("layer", a.row.Spec.Layer).With("table", a.row.Table).With("refusals", "DEPENDENT").Because(err)
 		}
+		return err
+	}
+	if err := a.stopFollowing(ctx, tiled); err != nil {
+		return err
 	}
 	if err := a.keep(ctx, v); err != nil {
 		return err
 	}
 	return a.decide(ctx, migrate.Finalized)
+}
+
+// stopFollowing takes away what tiles follow a table by: they are all there is.
+func (a *arrow) stopFollowing(ctx context.Context, tiled layer.Layer) error {
+	if err := a.dropFunctions(ctx); err != nil {
+		return err
+	}
+	if err := a.exec(ctx, "drop-notes", "DROP TABLE "+ours(notesOf(a.row.ID))); err != nil {
+		return err
+	}
+	return a.exec(ctx, "lagging", "COMMENT ON COLUMN "+quote(tiled.Table)+".data IS NULL")
 }
 
 // hiddenName is what the table is called for as long as finalizing takes.

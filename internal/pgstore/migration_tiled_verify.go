@@ -24,8 +24,14 @@ func newSeed() maphash.Seed { return maphash.MakeSeed() }
 // snapshot. Tiles that are noted at that moment lag behind: they are made anew and
 // compared in transactions of their own. Where an operator asks for the comparison,
 // because the table is to be dropped, that has been done when they were made since,
-// or is done before it is dropped.
+// or is done before it is dropped. Where somebody dropped it there is nothing to
+// compare with, and the comparison before the cut-over stands.
 func (tiledTable) compare(ctx context.Context, m *Migrations, r migrationRow) (v migrate.Verification, err error) {
+	if r.State == migrate.CutOver {
+		if gone, err := r.tableGone(ctx, m.pool); err != nil || gone {
+			return *r.Verification, err
+		}
+	}
 	began, seed := time.Now(), newSeed()
 	lagging, err := compareTiles(ctx, m, r, seed, &v)
 	if err == nil && r.State == migrate.Synced {

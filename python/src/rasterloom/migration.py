@@ -192,7 +192,9 @@ class Migration:
         request = migration_pb2.RollbackRequest(id=self.id, etag=self._etag)
         return self._changed(self._connection.migrations.Rollback, request)
 
-    def finalize(self, *, drop_old_table: bool = False, drop_name: bool = False) -> MigrationStatus:
+    def finalize(
+        self, *, drop_old_table: bool = False, drop_name: bool = False, lose_writes: bool = False
+    ) -> MigrationStatus:
         """Compare once more and drop the old table: the only step without a way back.
 
         Parameters
@@ -201,7 +203,11 @@ class Migration:
             Must be True: says that this is meant.
         drop_name : bool
             Must be True for tiles without ``sql_view``: nothing has the table's
-            name from then on, and SQL that names it fails.
+            name from then on, and SQL that names it fails. Also where somebody
+            dropped the table, of which no view can be left.
+        lose_writes : bool
+            Accepts, where somebody dropped the table while tiles lagged behind
+            it, that what was written to these tiles last is lost.
 
         Raises
         ------
@@ -209,13 +215,17 @@ class Migration:
             Nobody said ``drop_old_table=True``, or ``drop_name=True`` where that
             is needed.
         FailedPrecondition
-            Something hangs on the table by now that would be lost, with reason
-            ``MIGRATION_REFUSED``.
+            Something hangs on the table by now that would be lost, or tiles lagged
+            behind a table that somebody dropped, with reason ``MIGRATION_REFUSED``.
         DataLoss
             The tables differ; nothing was dropped.
         """
         request = migration_pb2.FinalizeRequest(
-            id=self.id, etag=self._etag, drop_old_table=drop_old_table, drop_name=drop_name
+            id=self.id,
+            etag=self._etag,
+            drop_old_table=drop_old_table,
+            drop_name=drop_name,
+            lose_writes=lose_writes,
         )
         return self._changed(self._connection.migrations.Finalize, request)
 

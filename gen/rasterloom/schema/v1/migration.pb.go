@@ -2070,9 +2070,13 @@ type FinalizeRequest struct {
 	Etag string `protobuf:"bytes,2,opt,name=etag,proto3" json:"etag,omitempty"`
 	// Must be true: the old table is dropped, and there is no way back.
 	DropOldTable bool `protobuf:"varint,3,opt,name=drop_old_table,json=dropOldTable,proto3" json:"drop_old_table,omitempty"`
-	// Must be true for a migration to tiles that leaves no view: nothing has the
-	// table's name from then on, and SQL that names it fails.
-	DropName      bool `protobuf:"varint,4,opt,name=drop_name,json=dropName,proto3" json:"drop_name,omitempty"`
+	// Must be true for a migration to tiles that leaves no view, or can leave none
+	// because somebody dropped the table: nothing of ours has the table's name from
+	// then on, and SQL that names it fails.
+	DropName bool `protobuf:"varint,4,opt,name=drop_name,json=dropName,proto3" json:"drop_name,omitempty"`
+	// Of a migration to tiles whose table somebody dropped while tiles lagged
+	// behind it: accepts that what was written to these tiles last is lost.
+	LoseWrites    bool `protobuf:"varint,5,opt,name=lose_writes,json=loseWrites,proto3" json:"lose_writes,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2131,6 +2135,13 @@ func (x *FinalizeRequest) GetDropOldTable() bool {
 func (x *FinalizeRequest) GetDropName() bool {
 	if x != nil {
 		return x.DropName
+	}
+	return false
+}
+
+func (x *FinalizeRequest) GetLoseWrites() bool {
+	if x != nil {
+		return x.LoseWrites
 	}
 	return false
 }
@@ -2430,12 +2441,14 @@ const file_rasterloom_schema_v1_migration_proto_rawDesc = "" +
 	"\x02id\x18\x01 \x01(\tB\a\xbaH\x04r\x02( R\x02id\x12\x1b\n" +
 	"\x04etag\x18\x02 \x01(\tB\a\xbaH\x04r\x02(@R\x04etag\"Q\n" +
 	"\x10RollbackResponse\x12=\n" +
-	"\tmigration\x18\x01 \x01(\v2\x1f.rasterloom.schema.v1.MigrationR\tmigration\"\x8a\x01\n" +
+	"\tmigration\x18\x01 \x01(\v2\x1f.rasterloom.schema.v1.MigrationR\tmigration\"\xab\x01\n" +
 	"\x0fFinalizeRequest\x12\x17\n" +
 	"\x02id\x18\x01 \x01(\tB\a\xbaH\x04r\x02( R\x02id\x12\x1b\n" +
 	"\x04etag\x18\x02 \x01(\tB\a\xbaH\x04r\x02(@R\x04etag\x12$\n" +
 	"\x0edrop_old_table\x18\x03 \x01(\bR\fdropOldTable\x12\x1b\n" +
-	"\tdrop_name\x18\x04 \x01(\bR\bdropName\"Q\n" +
+	"\tdrop_name\x18\x04 \x01(\bR\bdropName\x12\x1f\n" +
+	"\vlose_writes\x18\x05 \x01(\bR\n" +
+	"loseWrites\"Q\n" +
 	"\x10FinalizeResponse\x12=\n" +
 	"\tmigration\x18\x01 \x01(\v2\x1f.rasterloom.schema.v1.MigrationR\tmigration\"M\n" +
 	"\x15AbortMigrationRequest\x12\x17\n" +

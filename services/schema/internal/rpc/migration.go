@@ -25,7 +25,7 @@ type Migrations interface {
 	Resume(ctx context.Context, id migrate.ID, etag string) error
 	CutOver(ctx context.Context, id migrate.ID, etag string) error
 	Rollback(ctx context.Context, id migrate.ID, etag string) error
-	Finalize(ctx context.Context, id migrate.ID, etag string) error
+	Finalize(ctx context.Context, id migrate.ID, etag string, accepted migrate.Losses) error
 	Abort(ctx context.Context, id migrate.ID, etag string) error
 }
 
@@ -195,7 +195,10 @@ func (h *MigrationHandler) Finalize(ctx context.Context, req *connect.Request[sc
 			"finalizing migration %s leaves nothing under the name %s, since its tiles are for no SQL: say that this is meant with drop_name", before.ID, before.Table).
 			With("field", "drop_name").With("table", before.Table)
 	}
-	m, err := h.operate(ctx, req.Msg, h.migrations.Finalize)
+	accepted := migrate.Losses{Name: req.Msg.GetDropName(), Writes: req.Msg.GetLoseWrites()}
+	m, err := h.operate(ctx, req.Msg, func(ctx context.Context, id migrate.ID, etag string) error {
+		return h.migrations.Finalize(ctx, id, etag, accepted)
+	})
 	if err != nil {
 		return nil, err
 	}

@@ -52,7 +52,7 @@ func TestInPlaceUnderWriters(t *testing.T) {
 				t.Fatal(err)
 			}
 			m = s.await(m.ID, migrate.CutOver)
-			if err := s.migrations.Finalize(t.Context(), m.ID, m.ETag()); err != nil {
+			if err := s.migrations.Finalize(t.Context(), m.ID, m.ETag(), migrate.Losses{}); err != nil {
 				t.Fatal(err)
 			}
 			s.do("UPDATE public.passthrough_birds SET x_coord = 0 WHERE row_idx = 7")
@@ -145,7 +145,7 @@ func TestKeylessTable(t *testing.T) {
 				if goal == migrate.RolledBack {
 					h.must(s.migrations.Rollback(t.Context(), h.id, h.etag()))
 				} else {
-					h.must(s.migrations.Finalize(t.Context(), h.id, h.etag()))
+					h.must(s.migrations.Finalize(t.Context(), h.id, h.etag(), migrate.Losses{}))
 				}
 			}
 			if s.content() != content {

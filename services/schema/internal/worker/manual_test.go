@@ -151,7 +151,7 @@ func TestFinalize(t *testing.T) {
 			s.do("UPDATE public.passthrough_birds SET col_idx = 5 WHERE row_idx = 7 AND col_idx = 5")
 			s.do("DELETE FROM public.passthrough_birds WHERE row_idx = 3")
 			content := s.content()
-			h.must(s.migrations.Finalize(t.Context(), h.id, h.etag()))
+			h.must(s.migrations.Finalize(t.Context(), h.id, h.etag(), migrate.Losses{}))
 			if s.content() != content {
 				t.Error("finalizing changed the content")
 			}
@@ -415,14 +415,14 @@ func TestOperatorsMustHaveSeenIt(t *testing.T) {
 	stale := h.etag()
 	ctx, m := t.Context(), s.migrations
 	want(t, m.CutOver(ctx, h.id, stale), fault.Precondition, fault.MigrationState)
-	want(t, m.Finalize(ctx, h.id, stale), fault.Precondition, fault.MigrationState)
+	want(t, m.Finalize(ctx, h.id, stale, migrate.Losses{}), fault.Precondition, fault.MigrationState)
 	want(t, m.Rollback(ctx, h.id, stale), fault.Precondition, fault.MigrationState)
 	h.to(migrate.Verified)
 	want(t, m.CutOver(ctx, h.id, stale), fault.Conflict, fault.MigrationChanged)
 	want(t, m.Abort(ctx, h.id, stale), fault.Conflict, fault.MigrationChanged)
 	want(t, m.CutOver(ctx, 4711, stale), fault.NotFound, fault.MigrationNotFound)
 	h.to(migrate.CutOver)
-	want(t, m.Finalize(ctx, h.id, stale), fault.Conflict, fault.MigrationChanged)
+	want(t, m.Finalize(ctx, h.id, stale, migrate.Losses{}), fault.Conflict, fault.MigrationChanged)
 	want(t, m.Rollback(ctx, h.id, stale), fault.Conflict, fault.MigrationChanged)
 	want(t, m.Abort(ctx, h.id, h.etag()), fault.Precondition, fault.MigrationState)
 }

@@ -140,7 +140,7 @@ func TestFinalizeComparesOnceMore(t *testing.T) {
 	h := s.byHand()
 	h.to(migrate.CutOver)
 	s.do("UPDATE rasterloom.old_1 SET value = '-0'::float8 WHERE row_idx = 3 AND col_idx = 7")
-	f := want(t, s.migrations.Finalize(t.Context(), h.id, h.etag()), fault.Corrupt, fault.DataCorrupt)
+	f := want(t, s.migrations.Finalize(t.Context(), h.id, h.etag(), migrate.Losses{}), fault.Corrupt, fault.DataCorrupt)
 	if f.Fields["cells"] != "(3, 7) changed" {
 		t.Errorf("%v %v", f, f.Fields)
 	}
@@ -188,7 +188,7 @@ func TestOldCodeGoesOn(t *testing.T) {
 	}
 	run("after the cut-over")
 	moved.do("DROP INDEX public.passthrough_birds_value")
-	h.must(moved.migrations.Finalize(t.Context(), h.id, h.etag()))
+	h.must(moved.migrations.Finalize(t.Context(), h.id, h.etag(), migrate.Losses{}))
 	run("after the end")
 	t.Logf("%d statements and a COPY, twice: the same content as of a table that was never migrated", len(statements))
 }

@@ -23,12 +23,12 @@ func TestTilesToTheEnd(t *testing.T) {
 	s.do("UPDATE public.passthrough_birds SET value = 5 WHERE row_idx = 8") // lags behind until then
 	held := s.held()
 	s.do("CREATE VIEW public.late AS SELECT value FROM public.passthrough_birds")
-	f := want(t, s.migrations.Finalize(t.Context(), h.id, h.etag()), fault.Precondition, fault.MigrationRefused)
+	f := want(t, s.migrations.Finalize(t.Context(), h.id, h.etag(), migrate.Losses{}), fault.Precondition, fault.MigrationRefused)
 	if f.Fields["refusals"] != "DEPENDENT" {
 		t.Error(f.Fields)
 	}
 	s.do("DROP VIEW public.late")
-	h.must(s.migrations.Finalize(t.Context(), h.id, h.etag()))
+	h.must(s.migrations.Finalize(t.Context(), h.id, h.etag(), migrate.Losses{}))
 	got, err := s.woven()
 	h.must(err)
 	if !maps.Equal(got, held) {
@@ -75,7 +75,7 @@ func TestTilesLeaveAView(t *testing.T) {
 			h := s.byHand()
 			h.to(migrate.CutOver)
 			before, seen := content(), ask[int](s, "SELECT n FROM public.seen_again")
-			h.must(s.migrations.Finalize(t.Context(), h.id, h.etag()))
+			h.must(s.migrations.Finalize(t.Context(), h.id, h.etag(), migrate.Losses{}))
 			if after := content(); after != before {
 				t.Errorf("the view has\n%s\nthe table had\n%s", after, before)
 			}
@@ -167,12 +167,12 @@ func TestTilesInTheDeclaredType(t *testing.T) {
 	h.must(err)
 	_, err = s.migrations.Follow(t.Context(), lease)
 	want(t, err, fault.Precondition, fault.NarrowingLoss)
-	want(t, s.migrations.Finalize(t.Context(), h.id, h.etag()), fault.Precondition, fault.NarrowingLoss)
+	want(t, s.migrations.Finalize(t.Context(), h.id, h.etag(), migrate.Losses{}), fault.Precondition, fault.NarrowingLoss)
 	h.must(s.migrations.Fail(t.Context(), lease, err))
 	s.do("UPDATE public.passthrough_birds SET value = 3 WHERE col_idx = 2")
 	s.sameAsTable("it was put right")
 	h.must(s.migrations.Resume(t.Context(), h.id, h.etag()))
-	h.must(s.migrations.Finalize(t.Context(), h.id, h.etag()))
+	h.must(s.migrations.Finalize(t.Context(), h.id, h.etag(), migrate.Losses{}))
 }
 
 // Tables that say by coordinates where cells are, with indices beside or without;

@@ -331,7 +331,7 @@ func TestTilesWhileTheTableChanges(t *testing.T) {
 				held := s.held()
 				h.to(migrate.CutOver)
 				s.sameAsTable("after the cut-over")
-				h.must(s.migrations.Finalize(t.Context(), h.id, h.etag()))
+				h.must(s.migrations.Finalize(t.Context(), h.id, h.etag(), migrate.Losses{}))
 				got, err := s.woven()
 				h.must(err)
 				if !maps.Equal(got, held) {
@@ -375,7 +375,7 @@ func TestVerifyNamesWhatDiffersFromTiles(t *testing.T) {
 				if at == migrate.Synced {
 					err = s.migrations.Verify(t.Context(), h.lease)
 				} else {
-					err = s.migrations.Finalize(t.Context(), h.id, h.etag())
+					err = s.migrations.Finalize(t.Context(), h.id, h.etag(), migrate.Losses{})
 				}
 				f := want(t, err, fault.Corrupt, fault.DataCorrupt)
 				if !strings.Contains(f.Message, c.where+" "+c.what) {

@@ -357,16 +357,18 @@ class RollbackResponse(_message.Message):
     def __init__(self, migration: _Optional[_Union[Migration, _Mapping]] = ...) -> None: ...
 
 class FinalizeRequest(_message.Message):
-    __slots__ = ("id", "etag", "drop_old_table", "drop_name")
+    __slots__ = ("id", "etag", "drop_old_table", "drop_name", "lose_writes")
     ID_FIELD_NUMBER: _ClassVar[int]
     ETAG_FIELD_NUMBER: _ClassVar[int]
     DROP_OLD_TABLE_FIELD_NUMBER: _ClassVar[int]
     DROP_NAME_FIELD_NUMBER: _ClassVar[int]
+    LOSE_WRITES_FIELD_NUMBER: _ClassVar[int]
     id: str
     etag: str
     drop_old_table: bool
     drop_name: bool
-    def __init__(self, id: _Optional[str] = ..., etag: _Optional[str] = ..., drop_old_table: _Optional[bool] = ..., drop_name: _Optional[bool] = ...) -> None: ...
+    lose_writes: bool
+    def __init__(self, id: _Optional[str] = ..., etag: _Optional[str] = ..., drop_old_table: _Optional[bool] = ..., drop_name: _Optional[bool] = ..., lose_writes: _Optional[bool] = ...) -> None: ...
 
 class FinalizeResponse(_message.Message):
     __slots__ = ("migration",)
