@@ -104,6 +104,7 @@ const (
 	CredentialsInvalid  Reason = "CREDENTIALS_INVALID"
 	PermissionDenied    Reason = "PERMISSION_DENIED"
 	QuotaExceeded       Reason = "QUOTA_EXCEEDED"
+	Dependent           Reason = "DEPENDENT"
 )
 
 // Reasons lists all reasons, for tables and tests.
@@ -115,7 +116,7 @@ func Reasons() []Reason {
 		DataCorrupt, NotSupported, Draining, Bug,
 		MigrationNotFound, MigrationExists, MigrationState, MigrationChanged, MigrationRefused, TableBusy,
 		ExportNotFound, ExportExists, ExportState, DiskFull, LayerExists, TableNotFound,
-		CredentialsInvalid, PermissionDenied, QuotaExceeded,
+		CredentialsInvalid, PermissionDenied, QuotaExceeded, Dependent,
 	}
 }
 

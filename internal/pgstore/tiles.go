@@ -27,13 +27,41 @@ func (t *Tx) CreateTileTable(ctx context.Context, l layer.Layer) (layer.Table, e
 }
 
 // DropTileTable drops a table that CreateTileTable made. Errors: Denied for
-// one in another schema, and as any query.
+// one in another schema, Precondition DEPENDENT when views or others hang on it,
+// which leaves the transaction as it was, and as any query.
 func (t *Tx) DropTileTable(ctx context.Context, table layer.Table) error {
 	if table.Schema != layer.TileSchema {
 		return fault.New(fault.Denied, fault.DatabasePermission, "the table %s is not one of ours: it is not dropped", table).With("table", table)
 	}
-	_, err := t.tx.Exec(ctx, "DROP TABLE "+quote(table))
+	err := pgx.BeginFunc(ctx, t.tx, func(tx pgx.Tx) error {
+		_, err := tx.Exec(ctx, "DROP TABLE "+quote(table))
+		return err
+	})
+	if isCode(err, "2BP01") { // dependent_objects_still_exist
+		return t.errDependent(ctx, table, err)
+	}
 	return faultOf(err)
+}
+
+// errDependent names what hangs on a table that could not be dropped.
+func (t *Tx) errDependent(ctx context.Context, table layer.Table, cause error) error {
+	rows, err := t.tx.Query(ctx, `SELECT DISTINCT CASE WHEN r.oid IS NULL THEN pg_describe_object(d.classid, d.objid, d.objsubid)
+			ELSE pg_describe_object('pg_class'::regclass, r.ev_class, 0) END
+		FROM pg_depend d LEFT JOIN pg_rewrite r ON d.classid = 'pg_rewrite'::regclass AND r.oid = d.objid
+		WHERE d.refclassid = 'pg_class'::regclass AND d.refobjid = $1::text::regclass AND d.deptype = 'n'
+			AND NOT EXISTS (SELECT FROM pg_constraint c WHERE d.classid = 'pg_constraint'::regclass AND c.oid = d.objid AND c.conrelid = d.refobjid)
+		ORDER BY 1 LIMIT 20`, quote(table))
+	if err != nil {
+		return faultOf(err)
+	}
+	list, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		return faultOf(err)
+	}
+	names := strings.Join(list, ", ")
+	return fault.New(fault.Precondition, fault.Dependent,
+		"the table of tiles %s cannot be dropped while this hangs on it: %s; drop that first, or keep the tiles", table, names).
+		With("table", table).With("dependents", names).Because(cause)
 }
 
 func createTileTable(ctx context.Context, tx pgx.Tx, table layer.Table, tiling string) error {

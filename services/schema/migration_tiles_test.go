@@ -74,3 +74,44 @@ func TestAdoptionKnowsWhatBecameTiles(t *testing.T) {
 	w.adopt()
 	problemOf(t, w.layer("birds"), "TABLE_AMBIGUOUS")
 }
+
+// A migration whose table somebody dropped is ended as the request says: the flags
+// arrive.
+func TestFinalizeWithoutTheTable(t *testing.T) {
+	w := newWorld(t)
+	w.legacy("passthrough_birds")
+	w.add(row{name: "birds", metadata: `{"passthrough": true}`})
+	w.adopt()
+	c, ctx := w.migrations(connect.WithGRPC()), t.Context()
+	began, err := c.StartMigration(ctx, connect.NewRequest(&schemav1.StartMigrationRequest{
+		Spec: &schemav1.MigrationSpec{Layer: "birds", Level: schemav1.MigrationLevel_MIGRATION_LEVEL_TILED}, IdempotencyKey: "k",
+	}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := watch(ctx, t, c, began.Msg.GetMigration().GetId())
+	over, err := c.CutOver(ctx, connect.NewRequest(&schemav1.CutOverRequest{Id: m.GetId(), Etag: m.GetEtag()}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Paused, so that no worker makes the tile before the table goes.
+	paused, err := c.PauseMigration(ctx, connect.NewRequest(&schemav1.PauseMigrationRequest{Id: m.GetId(), Etag: over.Msg.GetMigration().GetEtag()}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.exec("UPDATE public.passthrough_birds SET value = 7")
+	w.exec("DROP TABLE public.passthrough_birds")
+	finalize := &schemav1.FinalizeRequest{Id: m.GetId(), Etag: paused.Msg.GetMigration().GetEtag(), DropOldTable: true, DropName: true}
+	_, err = c.Finalize(ctx, connect.NewRequest(finalize))
+	if f := wantError(t, err, connect.CodeFailedPrecondition, "MIGRATION_REFUSED"); f["tiles"] != "1" || f["refusals"] != "TILES_LAG" {
+		t.Errorf("fields %v", f)
+	}
+	finalize.LoseWrites = true
+	ended, err := c.Finalize(ctx, connect.NewRequest(finalize))
+	if err != nil || ended.Msg.GetMigration().GetState() != schemav1.MigrationState_MIGRATION_STATE_FINALIZED {
+		t.Fatal(ended, err)
+	}
+	if l := w.layer("birds"); l.GetFormat() != layerv1.Format_FORMAT_TILED {
+		t.Errorf("the layer is %v", l)
+	}
+}

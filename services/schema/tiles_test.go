@@ -98,6 +98,14 @@ func TestTablesOfTiles(t *testing.T) {
 	if err := drop("twin", false); err != nil || count() != 1 {
 		t.Errorf("%v, %d tables", err, count())
 	}
+	w.exec("CREATE VIEW public.reader AS SELECT cells FROM " + table.Schema + "." + table.Name)
+	if f := fault.From(drop("birds", true)); f == nil || f.Kind != fault.Precondition || f.Reason != fault.Dependent || f.Fields["dependents"] != "view public.reader" || count() != 1 {
+		t.Errorf("tiles that a view reads: %v", f)
+	}
+	if l := w.layer("birds"); l.GetFormat() != layerv1.Format_FORMAT_TILED {
+		t.Errorf("the refusal changed the layer: %v", l)
+	}
+	w.exec("DROP VIEW public.reader")
 	if err := drop("birds", true); err != nil || count() != 0 {
 		t.Errorf("%v, %d tables", err, count())
 	}

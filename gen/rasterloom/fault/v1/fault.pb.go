@@ -156,6 +156,10 @@ const (
 	// The caller takes its whole share already; RetryInfo says when to try again.
 	// To do: wait as long as RetryInfo says, or have fewer calls at a time.
 	Reason_REASON_QUOTA_EXCEEDED Reason = 41
+	// Views, or other objects of the database, hang on the table that is to be
+	// dropped.
+	// To do: drop those that the message names first, or keep the table.
+	Reason_REASON_DEPENDENT Reason = 42
 )
 
 // Enum value maps for Reason.
@@ -203,6 +207,7 @@ var (
 		39: "REASON_CREDENTIALS_INVALID",
 		40: "REASON_PERMISSION_DENIED",
 		41: "REASON_QUOTA_EXCEEDED",
+		42: "REASON_DEPENDENT",
 	}
 	Reason_value = map[string]int32{
 		"REASON_UNSPECIFIED":          0,
@@ -247,6 +252,7 @@ var (
 		"REASON_CREDENTIALS_INVALID":  39,
 		"REASON_PERMISSION_DENIED":    40,
 		"REASON_QUOTA_EXCEEDED":       41,
+		"REASON_DEPENDENT":            42,
 	}
 )
 
@@ -281,7 +287,7 @@ var File_rasterloom_fault_v1_fault_proto protoreflect.FileDescriptor
 
 const file_rasterloom_fault_v1_fault_proto_rawDesc = "" +
 	"\n" +
-	"\x1frasterloom/fault/v1/fault.proto\x12\x13rasterloom.fault.v1*\x81\t\n" +
+	"\x1frasterloom/fault/v1/fault.proto\x12\x13rasterloom.fault.v1*\x97\t\n" +
 	"\x06Reason\x12\x16\n" +
 	"\x12REASON_UNSPECIFIED\x10\x00\x12\x1b\n" +
 	"\x17REASON_INVALID_ARGUMENT\x10\x01\x12\x17\n" +
@@ -325,7 +331,8 @@ const file_rasterloom_fault_v1_fault_proto_rawDesc = "" +
 	"\x17REASON_FLIGHT_CANCELLED\x10&\x12\x1e\n" +
 	"\x1aREASON_CREDENTIALS_INVALID\x10'\x12\x1c\n" +
 	"\x18REASON_PERMISSION_DENIED\x10(\x12\x19\n" +
-	"\x15REASON_QUOTA_EXCEEDED\x10)BBZ@github.com/rasterloom/rasterloom/gen/rasterloom/fault/v1;faultv1b\x06proto3"
+	"\x15REASON_QUOTA_EXCEEDED\x10)\x12\x14\n" +
+	"\x10REASON_DEPENDENT\x10*BBZ@github.com/rasterloom/rasterloom/gen/rasterloom/fault/v1;faultv1b\x06proto3"
 
 var (
 	file_rasterloom_fault_v1_fault_proto_rawDescOnce sync.Once

@@ -14,7 +14,8 @@ import (
 // layer that is ours.
 //
 // Errors: NotFound LAYER_NOT_FOUND, Conflict LAYER_CHANGED (another generation),
-// Precondition MIGRATION_STATE (a migration of it is not over), and as any query.
+// Precondition MIGRATION_STATE (a migration of it is not over), LAYER_EXISTS
+// (another layer has the tiles) or DEPENDENT (a view reads them), and as any query.
 func (k *Keeper) Drop(ctx context.Context, name string, generation int64, deleteTiles bool) (layer.Layer, error) {
 	tx, err := k.store.Change(ctx)
 	if err != nil {

@@ -87,6 +87,14 @@ func TestTilesLeaveAView(t *testing.T) {
 					FROM pg_class c WHERE oid = 'public.passthrough_birds'::regclass`); looks != "v it's theirs true row_idx:integer col_idx:integer value:"+c.kind {
 				t.Error(looks)
 			}
+			// The tiles cannot go under the view's feet.
+			tx, err := s.opened.Change(t.Context())
+			h.must(err)
+			defer tx.Rollback(t.Context())
+			f := want(t, tx.DropTileTable(t.Context(), s.catalogued().Table), fault.Precondition, fault.Dependent)
+			if f.Fields["dependents"] != "view public.passthrough_birds" {
+				t.Error(f.Fields)
+			}
 		})
 	}
 }

@@ -140,7 +140,8 @@ class SchemaServiceServicer:
         it. Errors: NOT_FOUND; ABORTED LAYER_CHANGED when it has another generation;
         FAILED_PRECONDITION MIGRATION_STATE while a migration of it is not over;
         INVALID_ARGUMENT when tiles are to be deleted that are not ours, and
-        FAILED_PRECONDITION LAYER_EXISTS when another layer has them too.
+        FAILED_PRECONDITION LAYER_EXISTS when another layer has them too, or
+        DEPENDENT when a view reads them, such as that of a finalized migration.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -71,7 +71,8 @@ class SchemaServiceStub:
     it. Errors: NOT_FOUND; ABORTED LAYER_CHANGED when it has another generation;
     FAILED_PRECONDITION MIGRATION_STATE while a migration of it is not over;
     INVALID_ARGUMENT when tiles are to be deleted that are not ours, and
-    FAILED_PRECONDITION LAYER_EXISTS when another layer has them too.
+    FAILED_PRECONDITION LAYER_EXISTS when another layer has them too, or
+    DEPENDENT when a view reads them, such as that of a finalized migration.
     """
 
 @_typing.type_check_only
@@ -117,7 +118,8 @@ class SchemaServiceAsyncStub(SchemaServiceStub):
     it. Errors: NOT_FOUND; ABORTED LAYER_CHANGED when it has another generation;
     FAILED_PRECONDITION MIGRATION_STATE while a migration of it is not over;
     INVALID_ARGUMENT when tiles are to be deleted that are not ours, and
-    FAILED_PRECONDITION LAYER_EXISTS when another layer has them too.
+    FAILED_PRECONDITION LAYER_EXISTS when another layer has them too, or
+    DEPENDENT when a view reads them, such as that of a finalized migration.
     """
 
 class SchemaServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -202,7 +204,8 @@ class SchemaServiceServicer(metaclass=_abc_1.ABCMeta):
         it. Errors: NOT_FOUND; ABORTED LAYER_CHANGED when it has another generation;
         FAILED_PRECONDITION MIGRATION_STATE while a migration of it is not over;
         INVALID_ARGUMENT when tiles are to be deleted that are not ours, and
-        FAILED_PRECONDITION LAYER_EXISTS when another layer has them too.
+        FAILED_PRECONDITION LAYER_EXISTS when another layer has them too, or
+        DEPENDENT when a view reads them, such as that of a finalized migration.
         """
 
 def add_SchemaServiceServicer_to_server(servicer: SchemaServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
