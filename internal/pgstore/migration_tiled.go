@@ -190,7 +190,9 @@ func (tiledTable) capture(ctx context.Context, a *arrow) error {
 	if err != nil {
 		return err
 	}
-	tiled.Tiling = tile.LayoutOf(tiled, chosen.chain).JSON()
+	layout := tile.LayoutOf(tiled, chosen.chain)
+	layout.Following = true // until it is finalized
+	tiled.Tiling = layout.JSON()
 	table := layer.Table{Schema: layer.TileSchema, Name: tileTableName(tiled.Name)}
 	if err := createTileTable(ctx, a.Tx, table, tiled.Tiling); err != nil {
 		return err

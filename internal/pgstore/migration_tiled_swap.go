@@ -11,6 +11,7 @@ import (
 	"github.com/rasterloom/rasterloom/fault"
 	"github.com/rasterloom/rasterloom/internal/layer"
 	"github.com/rasterloom/rasterloom/internal/migrate"
+	"github.com/rasterloom/rasterloom/internal/tile"
 )
 
 // finalTiles is how many tiles may lag behind when the table is to be dropped:
@@ -266,7 +267,19 @@ func (a *arrow) stopFollowing(ctx context.Context, tiled layer.Layer) error {
 	if err := a.exec(ctx, "drop-notes", "DROP TABLE "+ours(notesOf(a.row.ID))); err != nil {
 		return err
 	}
-	return a.exec(ctx, "lagging", "COMMENT ON COLUMN "+quote(tiled.Table)+".data IS NULL")
+	if err := a.exec(ctx, "lagging", "COMMENT ON COLUMN "+quote(tiled.Table)+".data IS NULL"); err != nil {
+		return err
+	}
+	layout, err := tile.ParseLayout(tiled.Tiling)
+	if err != nil {
+		return err
+	}
+	layout.Following = false
+	if err := a.exec(ctx, "layout", "COMMENT ON TABLE "+quote(tiled.Table)+" IS "+text(layout.JSON())); err != nil {
+		return err
+	}
+	// Of the same generation: the cells are the same, and so is how they are read.
+	return a.exec(ctx, "catalog-layout", "UPDATE rasterloom.layer SET tiling = $2::text::json WHERE name = $1", a.row.Spec.Layer, layout.JSON())
 }
 
 // hiddenName is what the table is called for as long as finalizing takes.

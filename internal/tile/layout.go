@@ -10,9 +10,14 @@ import (
 	"github.com/rasterloom/rasterloom/internal/layer"
 )
 
-// Version is the version of the specification (docs/tiles.md) that this package
-// writes, and the only one that it reads.
-const Version = 1
+// The versions of the specification (docs/tiles.md) that there are.
+const (
+	// Version is of tiles that are all there is.
+	Version = 1
+	// FollowingVersion is of tiles that may lag behind a table which is still
+	// written: a reader that knows version 1 alone would not look there, and refuses.
+	FollowingVersion = 2
+)
 
 // Chain is a sequence of codecs that values go through to become bytes. Every
 // chain ends with a checksum.
@@ -41,6 +46,8 @@ type Layout struct {
 	// the nodata value or 0 for integers. Readers go by the bitmap.
 	Fill  string
 	Chain Chain
+	// Following says that the tiles may lag behind the table that they are made of.
+	Following bool
 }
 
 // LayoutOf makes the layout of a layer by its grid, stored type and nodata.
@@ -97,12 +104,16 @@ type attributes struct {
 
 // JSON writes the layout down.
 func (y Layout) JSON() string {
+	version := Version
+	if y.Following {
+		version = FollowingVersion
+	}
 	text, err := json.Marshal(array{
 		Format: 3, Node: "array", Shape: []int{y.Rows, y.Cols}, Type: y.Type.String(),
 		Grid:   chunkGrid{"regular", chunkShape{[]int{Side, Side}}},
 		Keys:   codec{Name: "default"},
 		Fill:   json.RawMessage(y.Fill),
-		Codecs: y.codecs(), Attributes: attributes{Version},
+		Codecs: y.codecs(), Attributes: attributes{version},
 	})
 	if err != nil {
 		return "" // a Fill that LayoutOf did not make
@@ -137,8 +148,8 @@ func ParseLayout(text string) (Layout, error) {
 	}
 	typ, known := layer.ParseDataType(a.Type)
 	switch {
-	case a.Attributes.Version != Version:
-		return unknown("of version %d of their specification, only of version %d", a.Attributes.Version, Version)
+	case a.Attributes.Version != Version && a.Attributes.Version != FollowingVersion:
+		return unknown("of version %d of their specification, only of versions %d and %d", a.Attributes.Version, Version, FollowingVersion)
 	case a.Format != 3 || a.Node != "array" || len(a.Shape) != 2 || a.Grid.Name != "regular":
 		return unknown("that are not the chunks of a two-dimensional Zarr v3 array")
 	case !slices.Equal(a.Grid.Configuration.Shape, []int{Side, Side}):
@@ -146,7 +157,7 @@ func ParseLayout(text string) (Layout, error) {
 	case !known:
 		return unknown("of values of type %.40q", a.Type)
 	}
-	y := Layout{Rows: a.Shape[0], Cols: a.Shape[1], Type: typ, Fill: string(a.Fill)}
+	y := Layout{Rows: a.Shape[0], Cols: a.Shape[1], Type: typ, Fill: string(a.Fill), Following: a.Attributes.Version == FollowingVersion}
 	for _, y.Chain = range Chains() {
 		if sameCodecs(a.Codecs, y.codecs()) {
 			return y, nil

@@ -22,6 +22,14 @@ func TestTilesToTheEnd(t *testing.T) {
 	h.to(migrate.CutOver)
 	s.do("UPDATE public.passthrough_birds SET value = 5 WHERE row_idx = 8") // lags behind until then
 	held := s.held()
+	// Readers that do not know of notes refuse the tiles by their version, until then.
+	versions := func() string {
+		return ask[string](s, `SELECT (tiling::jsonb #>> '{attributes,rasterloom_tiles}') || ' ' || (obj_description(table_oid, 'pg_class')::jsonb #>> '{attributes,rasterloom_tiles}')
+			FROM rasterloom.layer`)
+	}
+	if v := versions(); v != "2 2" {
+		t.Errorf("tiles that follow a table are of versions %s", v)
+	}
 	s.do("CREATE VIEW public.late AS SELECT value FROM public.passthrough_birds")
 	f := want(t, s.migrations.Finalize(t.Context(), h.id, h.etag(), migrate.Losses{}), fault.Precondition, fault.MigrationRefused)
 	if f.Fields["refusals"] != "DEPENDENT" {
@@ -29,6 +37,9 @@ func TestTilesToTheEnd(t *testing.T) {
 	}
 	s.do("DROP VIEW public.late")
 	h.must(s.migrations.Finalize(t.Context(), h.id, h.etag(), migrate.Losses{}))
+	if v := versions(); v != "1 1" {
+		t.Errorf("tiles that are all there is are of versions %s", v)
+	}
 	got, err := s.woven()
 	h.must(err)
 	if !maps.Equal(got, held) {
