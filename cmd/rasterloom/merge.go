@@ -164,7 +164,7 @@ func (c mergeCommand) write(ctx context.Context, spec *mergerv1.MergeSpec, out i
 func dial(ctx context.Context, address string) error {
 	at, err := url.Parse(address)
 	if err != nil {
-		return nil // which has been used, and so is one
+		return err
 	}
 	conn, err := (&net.Dialer{Timeout: 3 * time.Second}).DialContext(ctx, "tcp", at.Host)
 	if err != nil {
