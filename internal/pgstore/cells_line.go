@@ -38,27 +38,13 @@ type cellLine struct {
 	scratch tile.Scratch
 }
 
-// begin takes a connection and begins its transaction. What the pool has kept may
-// have ended meanwhile, as all of it has when the database was restarted: that shows
-// here, where nothing is lost by taking another.
-func (l *cellLine) begin(ctx context.Context) error {
-	pool := l.set.reader.store.pool
-	for kept := pool.Stat().TotalConns(); ; kept-- {
-		conn, err := pool.Acquire(ctx)
-		if err != nil {
-			return err
-		}
-		tx, err := conn.BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly})
-		if err == nil {
-			l.conn, l.tx = conn, tx
-			return nil
-		}
-		over := conn.Conn().IsClosed()
-		conn.Release()
-		if !over || kept <= 0 || ctx.Err() != nil {
-			return err
-		}
+// begin takes a connection and begins its transaction.
+func (l *cellLine) begin(ctx context.Context) (err error) {
+	if l.conn, err = l.set.reader.store.pool.Acquire(ctx); err != nil {
+		return err
 	}
+	l.tx, err = l.conn.BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly})
+	return err
 }
 
 // snapshotName is what pg_export_snapshot gives. SET TRANSACTION SNAPSHOT takes

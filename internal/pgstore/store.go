@@ -57,6 +57,10 @@ func Open(ctx context.Context, url string, o Options) (*Store, error) {
 	}
 	config.MaxConns = int32(orDefault(o.MaxConnections, 10))
 	config.MinConns = 0
+	// All connections that are kept have ended once the database was restarted. By
+	// itself the pool looks at those only that were idle for a second, and each of
+	// the others would fail a call.
+	config.ShouldPing = func(context.Context, pgxpool.ShouldPingParams) bool { return true }
 	connection := config.ConnConfig
 	encrypt(&connection.Config)
 	connection.ConnectTimeout = orDefault(o.ConnectTimeout, 5*time.Second)

@@ -147,6 +147,31 @@ func TestFaultsOfTheDatabase(t *testing.T) {
 			t.Errorf("the next one gets a new connection, not %v", err)
 		}
 	})
+	t.Run("all backends terminated between two calls", func(t *testing.T) {
+		s := open(t, url, pgstore.Options{ApplicationName: "victims"})
+		const kept = 4
+		var looks []*pgstore.Tx
+		for range kept {
+			tx, err := s.Look(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			looks = append(looks, tx)
+		}
+		for _, tx := range looks {
+			tx.Rollback(t.Context())
+		}
+		var ended int
+		err := admin.QueryRow(t.Context(), `SELECT count(pg_terminate_backend(pid, 5000)) FROM pg_stat_activity WHERE application_name = 'victims'`).Scan(&ended)
+		if err != nil || ended != kept {
+			t.Fatal(ended, err)
+		}
+		for range kept {
+			if _, err := s.LayerNames(t.Context(), 1); err != nil {
+				t.Errorf("a call after the database was restarted: %v", err)
+			}
+		}
+	})
 	t.Run("closed", func(t *testing.T) {
 		s := open(t, url, pgstore.Options{})
 		s.Close()
