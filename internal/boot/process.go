@@ -41,6 +41,7 @@ type Process struct {
 
 	metrics *prometheus.Registry
 	calls   *wire.Metrics
+	memory  *memory
 }
 
 // Open binds the addresses of a process. flightListen is empty in a process
@@ -49,7 +50,7 @@ func Open(ctx context.Context, cfg Config, flightListen string, log *zap.Logger)
 	if err := cfg.validate(); err != nil {
 		return nil, err
 	}
-	p := &Process{cfg: cfg, log: log, inner: newPipeListener(), metrics: newRegistry(), connections: wire.DefaultConnections()}
+	p := &Process{cfg: cfg, log: log, inner: newPipeListener(), metrics: newRegistry(), memory: newMemory(), connections: wire.DefaultConnections()}
 	p.calls = wire.NewMetrics(p.metrics)
 	var err error
 	p.identity, err = cfg.TLS.identity(func(err error) {
@@ -138,7 +139,7 @@ func (p *Process) FlightURI() string {
 // Deps is what the front doors of the process build their services from.
 func (p *Process) Deps() Deps {
 	return Deps{
-		Log: p.log, HTTPClient: p.client, FlightURI: p.FlightURI(), Metrics: p.metrics,
+		Log: p.log, HTTPClient: p.client, FlightURI: p.FlightURI(), Metrics: p.metrics, Leased: p.memory.changed,
 	}
 }
 
@@ -180,7 +181,6 @@ func (p *Process) Serve(ctx context.Context, services ...*Service) error {
 		return err
 	}
 
-	limitMemory(services)
 	failed := make(chan error, 4)
 	var serving sync.WaitGroup
 	run := func(what string, serve func() error) {

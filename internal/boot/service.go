@@ -22,6 +22,9 @@ type Deps struct {
 	// Metrics is where a service registers its metrics, which the process shows
 	// at /metrics; nil where nobody looks.
 	Metrics prometheus.Registerer
+	// Leased is told when a service lets its work hold more memory, or less: by how
+	// many bytes. Nil where nobody listens.
+	Leased func(change int64)
 }
 
 // Service is one of the suite's services, built and not yet served.
@@ -33,9 +36,6 @@ type Service struct {
 	Handlers map[string]http.Handler
 	// Flight is its part of Arrow Flight; nil for services without one.
 	Flight *Flight
-	// MemoryBytes is what it lets its work lease at most; 0 where it does not
-	// count.
-	MemoryBytes int64
 	// Check says whether it can work now; nil error means yes.
 	Check func(context.Context) error
 	// Drain is told, if set, when no new calls are taken any more: calls that

@@ -80,7 +80,7 @@ func build(ctx context.Context, cfg Config, deps boot.Deps, allocator memory.All
 	if uri == "" {
 		uri = deps.FlightURI
 	}
-	budget := merge.NewBudget(cfg.MemoryBytes, 0)
+	budget := merge.NewBudget(cfg.MemoryBytes, 0, deps.Leased)
 	cells := cellSource{pgstore.NewCellReader(store, pgstore.CellOptions{Connections: cfg.Connections})}
 	queue, drain, stop, err := exports(cfg, deps, cells, planner, budget, allocator)
 	if err != nil {
@@ -98,10 +98,8 @@ func build(ctx context.Context, cfg Config, deps boot.Deps, allocator memory.All
 		Handlers: map[string]http.Handler{path: handler, exportPath: exportHandler},
 		Flight:   &boot.Flight{Register: streams.Register, Options: []grpc.ServerOption{grpc.ForceServerCodecV2(flight.Codec())}},
 		Check:    store.Ping,
-		// The backstop of what leases promise.
-		MemoryBytes: budget.Bytes(),
-		Drain:       drain,
-		Close:       func() { stop(); store.Close() },
+		Drain:    drain,
+		Close:    func() { stop(); store.Close() },
 	}, nil
 }
 

@@ -31,7 +31,7 @@ type IngestConfig struct {
 func ingests(db *pgstore.Store, ready func() error, keeper *catalog.Keeper, cfg IngestConfig, deps boot.Deps) (path string, handler http.Handler, puts *boot.Flight) {
 	ingester := ingest.New(keeper, ingestStore{db, ready}, ingest.Limits{
 		Cells: cfg.MaxCells, StreamBytes: cfg.MaxBytes, MemoryBytes: cfg.MemoryBytes, Streams: cfg.Streams,
-	})
+	}, deps.Leased)
 	uri := cfg.FlightURI
 	if uri == "" {
 		uri = deps.FlightURI

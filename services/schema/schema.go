@@ -53,10 +53,9 @@ func New(ctx context.Context, cfg Config, deps boot.Deps) (*boot.Service, error)
 	handlers[path] = handler
 	opened.guard(handlers)
 	return &boot.Service{
-		Name:        schemav1connect.SchemaServiceName,
-		Handlers:    handlers,
-		Flight:      puts,
-		MemoryBytes: int64(cfg.Ingest.Streams) * cfg.Ingest.MemoryBytes,
+		Name:     schemav1connect.SchemaServiceName,
+		Handlers: handlers,
+		Flight:   puts,
 		Check: func(ctx context.Context) error {
 			if err := opened.check(); err != nil {
 				return err

@@ -16,7 +16,7 @@ import (
 // docs/metrics.md lists the metrics as they are.
 func TestMetricsAreDocumented(t *testing.T) {
 	registry := prometheus.NewRegistry()
-	m := newMetrics(registry, merge.NewBudget(0, 0))
+	m := newMetrics(registry, merge.NewBudget(0, 0, nil))
 	m.streams.WithLabelValues("OK").Inc()
 	m.phases.WithLabelValues(phasePlan).Observe(1)
 	families, err := registry.Gather()

@@ -81,7 +81,7 @@ type Server struct {
 // into statuses (wire.ServerOptions) and has this room's Codec.
 func NewServer(planner Planner, cells Cells, opts Options) *Server {
 	if opts.Budget == nil {
-		opts.Budget = merge.NewBudget(0, 0)
+		opts.Budget = merge.NewBudget(0, 0, nil)
 	}
 	if opts.Allocator == nil {
 		opts.Allocator = memory.DefaultAllocator

@@ -22,6 +22,7 @@ const parts = 48
 type Budget struct {
 	bytes, share int64
 	wait         time.Duration
+	tell         func(change int64)
 
 	mu      sync.Mutex
 	used    int64
@@ -48,15 +49,19 @@ type lease struct {
 }
 
 // NewBudget makes a budget of bytes (default 512 MiB) that is waited for as long
-// as wait (default 5 s).
-func NewBudget(bytes int64, wait time.Duration) *Budget {
+// as wait (default 5 s). tell, unless it is nil, is told by how much what is leased
+// changes.
+func NewBudget(bytes int64, wait time.Duration, tell func(change int64)) *Budget {
 	if bytes <= 0 {
 		bytes = 512 << 20
 	}
 	if wait <= 0 {
 		wait = 5 * time.Second
 	}
-	return &Budget{bytes: bytes, share: bytes / shares, wait: wait, held: map[string]holding{}}
+	if tell == nil {
+		tell = func(int64) {}
+	}
+	return &Budget{bytes: bytes, share: bytes / shares, wait: wait, tell: tell, held: map[string]holding{}}
 }
 
 // Bytes is how many there are.
@@ -123,6 +128,7 @@ func (b *Budget) release(l *lease) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.used -= l.bytes
+	b.tell(-l.bytes)
 	has := b.held[l.who]
 	b.held[l.who] = holding{has.bytes - l.bytes, has.leases - 1}
 	if has.leases == 1 {
@@ -145,6 +151,7 @@ func (b *Budget) grant() {
 		default:
 			l.bytes = b.fair(l)
 			b.used += l.bytes
+			b.tell(l.bytes)
 			has := b.held[l.who]
 			b.held[l.who] = holding{has.bytes + l.bytes, has.leases + 1}
 			b.waiting = slices.Delete(b.waiting, i, i+1)

@@ -28,7 +28,7 @@ func requireReason(t *testing.T, err error, reason fault.Reason) map[string]stri
 }
 
 func TestNobodyTakesMoreThanAShareBesideOthers(t *testing.T) {
-	b := NewBudget(100, 20*time.Millisecond)
+	b := NewBudget(100, 20*time.Millisecond, nil)
 	all := take(t, b, "alice", 100) // alone
 	_, _, err := b.Lease(t.Context(), "bob", Exactly(10))
 	requireReason(t, err, fault.LimitExceeded)
@@ -56,7 +56,7 @@ func TestNobodyTakesMoreThanAShareBesideOthers(t *testing.T) {
 // A large wish is not put off by small ones that come after it, and each is had
 // once there is room.
 func TestTheBudgetKeepsItsOrder(t *testing.T) {
-	b := NewBudget(100, 10*time.Second)
+	b := NewBudget(100, 10*time.Second, nil)
 	first := take(t, b, "alice", 90)
 	order := make(chan string, 2)
 	wish := func(name string, bytes int64) {
@@ -90,7 +90,7 @@ func TestTheBudgetKeepsItsOrder(t *testing.T) {
 }
 
 func TestWhoGivesUpLeavesTheBudget(t *testing.T) {
-	b := NewBudget(100, time.Minute)
+	b := NewBudget(100, time.Minute, nil)
 	release := take(t, b, "alice", 100)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
@@ -105,7 +105,7 @@ func TestWhoGivesUpLeavesTheBudget(t *testing.T) {
 // many more fit than could have all; nobody gets less than it needs.
 func TestSharesOfTheBudgetShrink(t *testing.T) {
 	const mib = 1 << 20
-	b := NewBudget(512*mib, 10*time.Millisecond)
+	b := NewBudget(512*mib, 10*time.Millisecond, nil)
 	var had []int64
 	var releases []func()
 	lease := func(who string) error {

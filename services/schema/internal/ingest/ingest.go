@@ -84,12 +84,17 @@ type Ingester struct {
 	store   Store
 	limits  Limits
 	slots   chan struct{}
+	tell    func(change int64)
 }
 
-// New makes an ingester.
-func New(planner Planner, store Store, limits Limits) *Ingester {
+// New makes an ingester. tell, unless it is nil, is told by how much the memory that
+// streams may take changes.
+func New(planner Planner, store Store, limits Limits, tell func(change int64)) *Ingester {
 	limits = limits.withDefaults()
-	return &Ingester{planner: planner, store: store, limits: limits, slots: make(chan struct{}, limits.Streams)}
+	if tell == nil {
+		tell = func(int64) {}
+	}
+	return &Ingester{planner: planner, store: store, limits: limits, slots: make(chan struct{}, limits.Streams), tell: tell}
 }
 
 // Limits are those that hold.
@@ -168,8 +173,10 @@ func (g *Ingester) Begin(ctx context.Context, r Request) (*Stream, error) {
 	s, err := g.begin(ctx, r)
 	if err != nil {
 		<-g.slots
+		return nil, err
 	}
-	return s, err
+	g.tell(g.limits.MemoryBytes)
+	return s, nil
 }
 
 func (g *Ingester) begin(ctx context.Context, r Request) (*Stream, error) {
@@ -374,5 +381,6 @@ func (s *Stream) Close() {
 	if s.tx != nil {
 		s.tx.Rollback(context.WithoutCancel(s.ctx))
 	}
+	s.owner.tell(-s.owner.limits.MemoryBytes)
 	<-s.owner.slots
 }
