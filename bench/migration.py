@@ -12,13 +12,14 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import psycopg
 
 from bench.database import make_table
 from bench.sets import CRS, Layer, LayerSet
 from bench.trial import Result, cpu_seconds, peak_bytes
+from bench.truth import check
 
 if TYPE_CHECKING:
     import rasterloom as rl
@@ -37,16 +38,17 @@ class How:
 
 WAYS = (
     How("loom", "Rasterloom, stored coordinates: copied, indexed, verified"),
+    How("loom_tiled", "Rasterloom, tiles: made, verified cell by cell"),
     How("old_script", "the old script: ALTER TABLE and one UPDATE"),
 )
 BY_NAME = {way.name: way for way in WAYS}
 
 ABOUT = (
-    "One layer of row_idx, col_idx and value gets x_coord and y_coord, while a writer changes a random cell every "
-    f"{PACE_SECONDS * 1000:.0f} ms, each in a\ntransaction of its own. *Ratio* is the time over Rasterloom's. "
-    "*A writer's longest wait* is the longest of its transactions in any run, by its own clock.\n"
-    "*Right* compares every coordinate with the set's formula and, for Rasterloom, the table after a cut-over and "
-    "after the rollback that follows."
+    "One layer of row_idx, col_idx and value gets x_coord and y_coord, or becomes tiles, while a writer changes a\n"
+    f"random cell every {PACE_SECONDS * 1000:.0f} ms, each in a transaction of its own. *Ratio* is the time over "
+    "Rasterloom's stored coordinates. *A writer's longest wait* is the longest of its\n"
+    "transactions in any run, by its own clock. *Right* compares every coordinate with the set's formula, of tiles "
+    "every cell of a merge, and, for Rasterloom,\nthe table after a cut-over and after the rollback that follows."
 )
 
 
@@ -98,7 +100,10 @@ def measure(name: str, layers: LayerSet, database_url: str, loom_url: str) -> Re
         raise ValueError(f"{original.name} is {original.kind}, not LEGACY")
     layer = replace(original, name=f"moved_{original.name}", table=f"moved_{original.name}")
     used = cpu_seconds()
-    result = _old_script(database_url, layer) if name == "old_script" else _loom(database_url, loom_url, layer)
+    if name == "old_script":
+        result = _old_script(database_url, layer)
+    else:
+        result = _loom(database_url, loom_url, layer, "tiled" if name == "loom_tiled" else "stored")
     result.peak_bytes, result.cpu_seconds = peak_bytes(), cpu_seconds() - used
     return result
 
@@ -132,7 +137,7 @@ def _old_script(url: str, layer: Layer) -> Result:
         return Result(seconds=seconds, longest_wait_seconds=writer.longest, rows=rows, right=right, answer=answer)
 
 
-def _loom(url: str, loom_url: str, layer: Layer) -> Result:
+def _loom(url: str, loom_url: str, layer: Layer, to: Literal["stored", "tiled"]) -> Result:
     import rasterloom as rl
 
     with rl.connect(loom_url) as loom:
@@ -146,12 +151,12 @@ def _loom(url: str, loom_url: str, layer: Layer) -> Result:
             try:
                 with Writer(url, layer).at_work() as writer:
                     began = time.time()
-                    migration = loom.migrations.start(layer.name, progress=False)
+                    migration = loom.migrations.start(layer.name, to=to, progress=False)
                     verified = migration.wait()
                     # By the server's clock, which is ours too: it is not asked all the time.
                     seconds = verified.since.timestamp() - began
                     migration.cut_over()
-                right, answer = _judge(connection, layer, rows)
+                right, answer = _judge_tiles(loom, layer) if to == "tiled" else _judge(connection, layer, rows)
                 if right and _content(connection, layer) != before:
                     right, answer = False, "no: the cut-over changed values"
                 migration.rollback()
@@ -187,6 +192,12 @@ def _content(connection: psycopg.Connection, layer: Layer) -> object:
         "SELECT count(*), sum(hash_record_extended(ROW(row_idx, col_idx, float8send(value)), 7)) "
         f"FROM public.{layer.table}"
     ).fetchone()
+
+
+def _judge_tiles(loom: rl.Loom, layer: Layer) -> tuple[bool, str]:
+    alone = LayerSet(name=layer.name, about="", layers=(layer,))
+    verdict = check(loom.merge({layer.column: layer.name}, progress=False).to_batches(), alone)
+    return verdict.right, verdict.sentence()
 
 
 def _judge(connection: psycopg.Connection, layer: Layer, rows: int) -> tuple[bool, str]:

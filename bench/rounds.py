@@ -33,6 +33,11 @@ class Step:
     rounds: int = 99
 
     @property
+    def ours(self) -> bool:
+        """Whether Rasterloom is measured, and not a peer or a limit."""
+        return self.name in ("loom", "loom_tiled")
+
+    @property
     def title(self) -> str:
         """For people."""
         if self.task == "limit":
@@ -185,7 +190,7 @@ class Run:
 
     def failures(self) -> list[Trial]:
         """Trials of Rasterloom that failed, or whose answer was wrong."""
-        return [t for t in self.trials if t.step.name == "loom" and (t.result.error or t.result.right is False)]
+        return [t for t in self.trials if t.step.ours and (t.result.error or t.result.right is False)]
 
     def seconds(self, name: str, task: Task, layers: str) -> float | None:
         """Median time."""
@@ -221,12 +226,12 @@ def carry_out(
     steps = [step for step in form.steps if wanted(step) and _can(step, run)]
     with ExitStack() as stack:
         shared: Suite | None = None
-        if any(step.name == "loom" and step.task != "stream" for step in steps):
+        if any(step.ours and step.task != "stream" for step in steps):
             tell("starting Rasterloom")
             shared = stack.enter_context(start())
 
         def once(step: Step, number: int) -> Trial:
-            if step.name != "loom":
+            if not step.ours:
                 return Trial(step, number, trial.run(step.name, step.task, step.layers, place, form.timeout))
             if step.task == "stream" or shared is None:
                 with start() as own:

@@ -63,6 +63,7 @@ def findings(run: Run) -> list[Finding]:
         _linear_in_cells(run),
         _linear_in_layers(run, main),
         *_migration(run, f"{main}#0"),
+        _migration_to_tiles(run, f"{main}#0"),
     ]
 
 
@@ -94,6 +95,16 @@ def _migration(run: Run, layers: str) -> list[Finding]:
                 longest < WAIT_MS, f"by {longest - WAIT_MS:.0f} ms")
     )  # fmt: skip
     return found
+
+
+def _migration_to_tiles(run: Run, layers: str) -> Finding:
+    what, target = f"{layers} moved to tiles under a writer, verified cell by cell", "≥ 4 M cells/s"
+    trials = run.of("loom_tiled", "migrate", layers)
+    if not trials:
+        return Finding(what, target, "", None)
+    own = median(t.result.seconds for t in trials)
+    rate = trials[0].result.rows / own / 1e6
+    return Finding(what, target, f"{rate:.2f} M cells/s ({own:.2f} s)", rate >= 4, f"by {(1 - rate / 4) * 100:.0f} %")
 
 
 def _faster(run: Run, what: str, factor: float, task: Task, peers: Iterable[str]) -> Finding:

@@ -101,6 +101,17 @@ def test_a_migration_is_judged_by_speed_ratio_and_wait():
     assert len(wrong.failures()) == 1
 
 
+def test_a_migration_to_tiles_is_judged_by_speed():
+    def tiled(seconds: float, **more: Any) -> Trial:
+        return done("loom_tiled", "migrate", seconds, "1m#0", rows=1_000_000, longest_wait_seconds=0.1, **more)
+
+    assert finding(a_run(tiled(0.2), tiled(0.5), tiled(0.25)), "moved to tiles").measured == "4.00 M cells/s (0.25 s)"
+    assert finding(a_run(tiled(0.5)), "moved to tiles").verdict == "**missed** by 50 %"
+    wrong = a_run(tiled(0.1, right=False, answer="no: 1 wrong values"))
+    assert finding(wrong, "moved to tiles").met is None
+    assert len(wrong.failures()) == 1
+
+
 def test_report_of_results_read_back(tmp_path: Path):
     run = a_run(
         done("pandas_join", "parquet", 50.0, right=False, answer="no: 7 values lost (every zero)"),
