@@ -147,8 +147,8 @@ lint-go: tools
 .PHONY: lint-python
 lint-python: venv
 	$(call step,Python)
-	@$(VENV)/bin/ruff check python examples bench docs test/golden test/scenario
-	@$(VENV)/bin/ruff format --check python examples bench docs
+	@$(VENV)/bin/ruff check python examples bench docs services test/golden test/scenario
+	@$(VENV)/bin/ruff format --check python examples bench docs services
 	@$(VENV)/bin/pyright -p python
 
 .PHONY: lint-deployment
