@@ -88,7 +88,7 @@ faults: venv ## Cut, kill, stop and abandon streams as often as promised, break 
 	@RASTERLOOM_FAULTS=all go test -count=1 -timeout 60m -v -run '^TestFault' ./test/scenario
 
 .PHONY: memory
-memory: ## Compare the memory of a merge of 100 million cells a layer with one million's; an hour and 25 GB of disk
+memory: ## Compare the memory of a merge of 100 million cells a layer with one million's; 20 minutes and 14 GB of disk
 	@RASTERLOOM_FAULTS=all go test -count=1 -timeout 180m -v -run '^TestMemory' ./test/scenario
 
 .PHONY: crash
