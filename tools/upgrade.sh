@@ -22,4 +22,4 @@ echo "The version before: $(git log -1 --format='%h %s' "$old")"
 for service in aligner schema merger; do
   (cd "$tree/services/$service" && GOWORK=off go build -o "$tree/bin/" "./cmd/$service")
 done
-RASTERLOOM_OLD="$tree/bin" go test -count=1 -timeout 30m -v -run '^TestUpgrade$' ./test/scenario
+RASTERLOOM_OLD="$tree/bin" go test -count=1 -timeout 60m -v -run '^TestUpgrade' ./test/scenario

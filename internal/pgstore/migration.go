@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -230,14 +231,31 @@ func (m *Migrations) once(ctx context.Context, name string, id migrate.ID, may a
 func (a *arrow) enter(ctx context.Context, to migrate.State) error {
 	return a.exec(ctx, "state", `UPDATE rasterloom.migration SET state = $2, lease_until = clock_timestamp() + $3,
 		revision = revision + 1, state_time = clock_timestamp(), update_time = clock_timestamp() WHERE id = $1`,
-		int64(a.row.ID), string(to), a.row.leaseFor)
+		int64(a.row.ID), storedState(a.row.Spec.Level, to), a.row.leaseFor)
 }
 
 // decide sets the new state for an operator; a worker, if any, is fenced out.
 func (a *arrow) decide(ctx context.Context, to migrate.State) error {
 	return a.exec(ctx, "state", `UPDATE rasterloom.migration SET state = $2, condition = 'RUNNING', failure = NULL,
 		fence = fence + 1, lease_until = NULL, revision = revision + 1,
-		state_time = clock_timestamp(), update_time = clock_timestamp() WHERE id = $1`, int64(a.row.ID), string(to))
+		state_time = clock_timestamp(), update_time = clock_timestamp() WHERE id = $1`, int64(a.row.ID), storedState(a.row.Spec.Level, to))
+}
+
+// tiledState stands before the stored states of a migration to tiles that is not
+// over. Programs of before there were such know the other states, and would make a
+// second table with coordinates of one that they claim; these they leave alone.
+const tiledState = "TILED_"
+
+// storedState is what a state is called in the row of a migration; stateOf reads it.
+func storedState(level migrate.Level, s migrate.State) string {
+	if level == migrate.LevelTiled && !s.Ended() {
+		return tiledState + string(s)
+	}
+	return string(s)
+}
+
+func stateOf(stored string) migrate.State {
+	return migrate.State(strings.TrimPrefix(stored, tiledState))
 }
 
 // readMigration reads a migration; lock is "" or a locking clause.
@@ -288,7 +306,7 @@ func scanMigration(row pgx.CollectableRow) (migrationRow, error) {
 	if err != nil {
 		return r, err
 	}
-	r.Spec.Level, r.State, r.Condition, r.Grid = migrate.Level(level), migrate.State(state), migrate.Condition(condition), g
+	r.Spec.Level, r.State, r.Condition, r.Grid = migrate.Level(level), stateOf(state), migrate.Condition(condition), g
 	if newTable != nil {
 		r.newTable = *newTable
 	}
@@ -379,11 +397,12 @@ func (m *Migrations) Start(ctx context.Context, key string, spec migrate.Spec, l
 		return tx.QueryRow(ctx, `INSERT INTO rasterloom.migration (idempotency_key, layer, level, rows_per_second, table_schema, table_name,
 			old_table, signature, old_file, crs, grid_rows, grid_cols, origin_x, origin_y, step_x, step_y, south_up,
 			old_format, old_registration, state, condition, rows_total, in_place, disk_bytes, tiles)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, 'PLANNED', 'RUNNING', $20, $21, $22, $23)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $24, 'RUNNING', $20, $21, $22, $23)
 		ON CONFLICT DO NOTHING RETURNING id`,
 			key, spec.Layer, string(spec.Level), spec.RowsPerSecond, l.Table.Schema, l.Table.Name,
 			table.oid, table.signature, table.file, l.Grid.CRS, l.Grid.Rows, l.Grid.Cols, l.Grid.OriginX, l.Grid.OriginY, l.Grid.StepX, l.Grid.StepY,
-			l.SouthUp, l.Format.String(), l.Registration.String(), plan.Rows, spec.InPlace, plan.DiskBytes, tiles).Scan(&id)
+			l.SouthUp, l.Format.String(), l.Registration.String(), plan.Rows, spec.InPlace, plan.DiskBytes, tiles,
+			storedState(spec.Level, migrate.Planned)).Scan(&id)
 	})
 	if errors.Is(err, pgx.ErrNoRows) {
 		if found, ok, err := m.byKey(ctx, key, spec); ok || err != nil {
@@ -430,7 +449,7 @@ func (m *Migrations) live(ctx context.Context, l layer.Layer) error {
 		return err
 	}
 	return fault.New(fault.Exists, fault.MigrationExists, "the table of layer %q has migration %s, which is %s; there can be one at a time",
-		l.Name, id, state).With("layer", l.Name).With("migration", id).With("state", state)
+		l.Name, id, stateOf(state)).With("layer", l.Name).With("migration", id).With("state", stateOf(state))
 }
 
 func (m *Migrations) byKey(ctx context.Context, key string, spec migrate.Spec) (migrate.Migration, bool, error) {

@@ -30,7 +30,7 @@ func headroomFor(ctx context.Context, tx pgx.Tx, t pixelTable, declared *int64) 
 	}
 	// Those that have copied everything have taken what they need.
 	err := tx.QueryRow(ctx, `SELECT coalesce(sum(disk_bytes), 0)::bigint FROM rasterloom.migration
-		WHERE state IN ('PLANNED', 'CAPTURING', 'BACKFILLING')`).Scan(&h.Reserved)
+		WHERE state IN ('PLANNED', 'CAPTURING', 'BACKFILLING', 'TILED_PLANNED', 'TILED_CAPTURING', 'TILED_BACKFILLING')`).Scan(&h.Reserved)
 	return h, err
 }
 

@@ -400,7 +400,7 @@ func (m *Migrations) Follow(ctx context.Context, l migrate.Lease) (left bool, er
 // worker. false when there is none.
 func (m *Migrations) ClaimBehind(ctx context.Context, lease time.Duration) (migrate.Lease, bool, error) {
 	l := migrate.Lease{For: lease}
-	rows, err := m.pool.Query(ctx, `SELECT id FROM rasterloom.migration WHERE level = 'TILED' AND state IN ('VERIFIED', 'CUT_OVER') AND condition = 'RUNNING'
+	rows, err := m.pool.Query(ctx, `SELECT id FROM rasterloom.migration WHERE state IN ('TILED_VERIFIED', 'TILED_CUT_OVER') AND condition = 'RUNNING'
 		AND (lease_until IS NULL OR lease_until < clock_timestamp()) ORDER BY id`)
 	if err != nil {
 		return l, false, faultOf(err)
@@ -422,7 +422,7 @@ func (m *Migrations) ClaimBehind(ctx context.Context, lease time.Duration) (migr
 			continue
 		}
 		err = m.pool.QueryRow(ctx, `UPDATE rasterloom.migration SET fence = fence + 1, lease_until = clock_timestamp() + $2 WHERE id = $1
-			AND condition = 'RUNNING' AND state IN ('VERIFIED', 'CUT_OVER') AND (lease_until IS NULL OR lease_until < clock_timestamp())
+			AND condition = 'RUNNING' AND state IN ('TILED_VERIFIED', 'TILED_CUT_OVER') AND (lease_until IS NULL OR lease_until < clock_timestamp())
 			RETURNING id, fence`, id, lease).Scan((*int64)(&l.ID), &l.Fence)
 		if errors.Is(err, pgx.ErrNoRows) {
 			continue // somebody was quicker

@@ -41,7 +41,7 @@ func (t *Tx) LiveMigration(ctx context.Context, l layer.Layer) (id, state string
 	if err != nil {
 		return "", "", faultOf(err)
 	}
-	return n.String(), state, nil
+	return n.String(), string(stateOf(state)), nil
 }
 
 // LayersOfTable gives the names of the layers whose cells are in a table, by
@@ -64,7 +64,7 @@ func (t *Tx) TiledTables(ctx context.Context, tables []layer.Table) ([]layer.Til
 	}
 	rows, err := t.tx.Query(ctx, `SELECT m.table_schema, m.table_name, n.nspname::text, c.relname::text, m.old_table
 		FROM rasterloom.migration m JOIN pg_class c ON c.oid = m.new_table JOIN pg_namespace n ON n.oid = c.relnamespace
-		WHERE m.level = 'TILED' AND m.state IN ('CUT_OVER', 'FINALIZED') AND (
+		WHERE m.level = 'TILED' AND m.state IN ('TILED_CUT_OVER', 'FINALIZED') AND (
 			(m.table_schema, m.table_name) IN (SELECT * FROM unnest($1::text[], $2::text[])) OR
 			(n.nspname::text, c.relname::text) IN (SELECT * FROM unnest($1::text[], $2::text[]))) ORDER BY m.id DESC`, schemas, names)
 	if err != nil {

@@ -103,7 +103,7 @@ func (s *scene) invariants(ctx context.Context) {
 	s.t.Helper()
 	var id, fence int64
 	var state migrate.State
-	err := s.pool.QueryRow(ctx, "SELECT id, state, fence FROM rasterloom.migration ORDER BY id DESC LIMIT 1").Scan(&id, (*string)(&state), &fence)
+	err := s.pool.QueryRow(ctx, "SELECT id, replace(state, 'TILED_', ''), fence FROM rasterloom.migration ORDER BY id DESC LIMIT 1").Scan(&id, (*string)(&state), &fence)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return
 	}
@@ -160,7 +160,7 @@ func (s *scene) invariants(ctx context.Context) {
 	}
 	// One for each cut-over, and one for each way back.
 	if n := s.count(`SELECT (SELECT generation FROM rasterloom.layer WHERE name = 'birds') - 1 - coalesce(sum(
-		CASE state WHEN 'CUT_OVER' THEN 1 WHEN 'FINALIZED' THEN 1 WHEN 'ROLLED_BACK' THEN 2 ELSE 0 END), 0) FROM rasterloom.migration`); n != 0 {
+		CASE state WHEN 'CUT_OVER' THEN 1 WHEN 'TILED_CUT_OVER' THEN 1 WHEN 'FINALIZED' THEN 1 WHEN 'ROLLED_BACK' THEN 2 ELSE 0 END), 0) FROM rasterloom.migration`); n != 0 {
 		s.t.Errorf("I8: the state is %s, and the generation is %d off", state, n)
 	}
 	if s.script.tiles {

@@ -20,6 +20,7 @@ import (
 	"github.com/apache/arrow-go/v18/arrow/flight"
 	"github.com/apache/arrow-go/v18/arrow/ipc"
 	"github.com/apache/arrow-go/v18/arrow/memory"
+	"github.com/jackc/pgx/v5/pgxpool"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 
@@ -80,8 +81,14 @@ func newSide(t *testing.T, name, zone, bin, databaseURL string) *side {
 // begin starts a migration by one side, slowly, and gives it once it copies.
 func (s *side) begin(t *testing.T, layer string) *schemav1.Migration {
 	t.Helper()
+	return s.beginTo(t, schemav1.MigrationLevel_MIGRATION_LEVEL_STORED, layer, "upgrade "+layer)
+}
+
+// beginTo starts one to any level, under an idempotency key.
+func (s *side) beginTo(t *testing.T, level schemav1.MigrationLevel, layer, key string) *schemav1.Migration {
+	t.Helper()
 	started, err := s.migrations(t).StartMigration(t.Context(), connect.NewRequest(&schemav1.StartMigrationRequest{
-		Spec: &schemav1.MigrationSpec{Layer: layer, RowsPerSecondLimit: faultSide * faultSide / 5}, IdempotencyKey: "upgrade " + layer,
+		Spec: &schemav1.MigrationSpec{Layer: layer, Level: level, RowsPerSecondLimit: faultSide * faultSide / 5}, IdempotencyKey: key,
 	}))
 	if err != nil {
 		t.Fatal(err)
@@ -186,31 +193,35 @@ func (c *crossed) read(ctx context.Context, plan, read flight.Client) {
 }
 
 func rowsRead(ctx context.Context, client flight.Client, info *flight.FlightInfo) (rows int64, err error) {
+	err = batchesRead(ctx, client, info, func(b arrow.RecordBatch) { rows += b.NumRows() })
+	return rows, err
+}
+
+func batchesRead(ctx context.Context, client flight.Client, info *flight.FlightInfo, each func(arrow.RecordBatch)) error {
 	stream, err := client.DoGet(ctx, info.GetEndpoint()[0].GetTicket())
 	if err != nil {
-		return 0, err
+		return err
 	}
 	reader, err := flight.NewRecordReader(stream)
 	if err != nil {
-		return 0, err
+		return err
 	}
 	defer reader.Release()
 	for reader.Next() {
-		rows += reader.RecordBatch().NumRows()
+		each(reader.RecordBatch())
 	}
 	if err := reader.Err(); err != nil && !errors.Is(err, io.EOF) {
-		return rows, err
+		return err
 	}
-	return rows, nil
+	return nil
 }
 
-// Two versions of the deployment work on one database, side by side. RASTERLOOM_OLD
-// names a folder with the programs of the version before (`make upgrade`); without
-// it both are this one.
-//
-// What one version begins, the other one finishes, and merges read through both all
-// the while. Both, and the database, live in time zones of their own.
-func TestUpgrade(t *testing.T) {
+// beforeUpgrade makes a database on which the old version works alone, and gives
+// what starts the new one beside it. Both, and the database, live in time zones of
+// their own. RASTERLOOM_OLD names a folder with the programs of the version before
+// (`make upgrade`); without it both are this one.
+func beforeUpgrade(t *testing.T) (old *side, newVersion func() *side, pool *pgxpool.Pool) {
+	t.Helper()
 	now := binaries(t)
 	before := cmp.Or(os.Getenv("RASTERLOOM_OLD"), now)
 	url, pool := breakable(t, 2)
@@ -219,10 +230,17 @@ func TestUpgrade(t *testing.T) {
 		EXECUTE format('ALTER DATABASE %I SET datestyle = %L', current_database(), 'SQL, DMY'); END $$`); err != nil {
 		t.Fatal(err)
 	}
-	old := newSide(t, "the old version", "Pacific/Kiritimati", before, url)
+	old = newSide(t, "the old version", "Pacific/Kiritimati", before, url)
 	if _, err := old.layers(t).AdoptCatalog(t.Context(), connect.NewRequest(&schemav1.AdoptCatalogRequest{})); err != nil {
 		t.Fatal(err)
 	}
+	return old, func() *side { return newSide(t, "the new version", "America/St_Johns", now, url) }, pool
+}
+
+// Two versions of the deployment work on one database, side by side: what one begins,
+// the other one finishes, and merges read through both all the while.
+func TestUpgrade(t *testing.T) {
+	old, newVersion, pool := beforeUpgrade(t)
 	catalogVersion := func() (v int64) {
 		t.Helper()
 		if err := pool.QueryRow(t.Context(), "SELECT max(version_id) FROM rasterloom.schema_version WHERE is_applied").Scan(&v); err != nil {
@@ -238,7 +256,7 @@ func TestUpgrade(t *testing.T) {
 	}
 
 	// The catalog is migrated under the old version, which goes on.
-	fresh := newSide(t, "the new version", "America/St_Johns", now, url)
+	fresh := newVersion()
 	t.Logf("catalog version %d, then %d", version, catalogVersion())
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()

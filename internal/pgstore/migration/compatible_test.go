@@ -78,3 +78,29 @@ func TestACatalogMayBeNewerThanItsProgram(t *testing.T) {
 		t.Errorf("%d applied, %v", applied, err)
 	}
 }
+
+// A migration to tiles that was begun before its states got names of their own goes
+// on under these, and no other one is touched.
+func TestMigrationsToTilesGetStatesOfTheirOwn(t *testing.T) {
+	t.Parallel()
+	conn := connect(t)
+	do(t, conn, `DROP SCHEMA IF EXISTS rasterloom CASCADE`)
+	do(t, conn, `DROP SCHEMA IF EXISTS rasterloom_tiles CASCADE`)
+	if err := migration.UpTo(t.Context(), conn.Config(), 8); err != nil {
+		t.Fatal(err)
+	}
+	do(t, conn, `INSERT INTO rasterloom.migration (idempotency_key, layer, level, tiles, state, condition, rows_per_second, table_schema, table_name, old_table, signature, old_file,
+			crs, grid_rows, grid_cols, origin_x, origin_y, step_x, step_y, south_up, old_format, old_registration, rows_total)
+		SELECT n, n, level, tiles, state, 'RUNNING', 0, 'public', n, 0, '', 0, '', 1, 1, 0, 0, 1, 1, false, 'LEGACY', 'CENTER', 0
+		FROM (VALUES ('a', 'TILED', jsonb '{}', 'BACKFILLING'), ('b', 'TILED', '{}', 'FINALIZED'), ('c', 'STORED', NULL, 'CUT_OVER')) m (n, level, tiles, state)`)
+	if _, _, err := migration.Up(t.Context(), conn.Config()); err != nil {
+		t.Fatal(err)
+	}
+	var states string
+	if err := conn.QueryRow(t.Context(), `SELECT string_agg(state, ' ' ORDER BY layer) FROM rasterloom.migration`).Scan(&states); err != nil {
+		t.Fatal(err)
+	}
+	if states != "TILED_BACKFILLING FINALIZED CUT_OVER" {
+		t.Errorf("the states are %s", states)
+	}
+}

@@ -5,7 +5,8 @@ UPDATE rasterloom.migration SET fence = fence + 1, lease_until = clock_timestamp
 WHERE id = (
     SELECT id FROM rasterloom.migration
     WHERE condition = 'RUNNING'
-      AND state IN ('PLANNED', 'CAPTURING', 'BACKFILLING', 'INDEXED', 'SYNCED')
+      AND state IN ('PLANNED', 'CAPTURING', 'BACKFILLING', 'INDEXED', 'SYNCED',
+                    'TILED_PLANNED', 'TILED_CAPTURING', 'TILED_BACKFILLING', 'TILED_INDEXED', 'TILED_SYNCED')
       AND (lease_until IS NULL OR lease_until < clock_timestamp())
     ORDER BY coalesce(lease_until, create_time), id
     LIMIT 1 FOR UPDATE SKIP LOCKED)

@@ -381,7 +381,7 @@ func TestVerifyNamesWhatDiffersFromTiles(t *testing.T) {
 				if !strings.Contains(f.Message, c.where+" "+c.what) {
 					t.Errorf("%v %v", f, f.Fields)
 				}
-				if state := ask[string](s, "SELECT state FROM rasterloom.migration"); state != string(at) {
+				if state := ask[string](s, "SELECT state FROM rasterloom.migration"); state != "TILED_"+string(at) {
 					t.Errorf("it is %s", state)
 				}
 				if n := ask[int](s, "SELECT count(*) FROM pg_class WHERE oid = 'public.passthrough_birds'::regclass"); n != 1 {
@@ -389,5 +389,26 @@ func TestVerifyNamesWhatDiffersFromTiles(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// Programs of before there were migrations to tiles know a migration by its state
+// alone, and take it for one to stored coordinates. So none of the states that they
+// know is that of a migration to tiles which is not over.
+func TestOlderProgramsLeaveTilesAlone(t *testing.T) {
+	s := newTiledStage(t, 260, 260, false)
+	h := s.byHand()
+	for _, at := range migrate.States() {
+		if at.Ended() {
+			break
+		}
+		h.to(at)
+		if stored := ask[migrate.State](s, "SELECT state FROM rasterloom.migration"); stored.Known() {
+			t.Errorf("a migration to tiles that is %s is stored as %s", at, stored)
+		}
+	}
+	h.must(s.migrations.Rollback(t.Context(), h.id, h.etag()))
+	if stored := ask[migrate.State](s, "SELECT state FROM rasterloom.migration"); stored != migrate.RolledBack {
+		t.Errorf("one that is over is stored as %s", stored)
 	}
 }
