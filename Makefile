@@ -6,6 +6,8 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-builtin-rules --no-print-directory
+# For loops: make 3.81 does not know .SHELLFLAGS, and would look at the last round alone.
+STRICTLY := set -euo pipefail
 
 BIN := $(CURDIR)/.bin
 VENV := $(CURDIR)/.venv
@@ -111,15 +113,12 @@ short: ## Go tests without the race detector; a minute or so
 .PHONY: modules
 modules: ## Check that each module builds, and vets, without the workspace
 	$(call step,Modules on their own)
-	@for m in $(MODULES); do echo "$$m"; (cd $$m && GOWORK=off go vet ./...); done
+	@$(STRICTLY); for m in $(MODULES); do echo "$$m"; (cd $$m && GOWORK=off go vet ./...); done
 
 FUZZ_TIME ?= 10s
 .PHONY: fuzz-short
 fuzz-short: ## Run every fuzz target for FUZZ_TIME (10s)
-	@for m in $(MODULES); do (cd $$m; for p in $$(go list ./...); do \
-		for f in $$(go test -list '^Fuzz' $$p | grep '^Fuzz' || true); do \
-			echo "$$p $$f"; go test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZ_TIME) $$p; \
-		done; done); done
+	@bash tools/fuzz.sh $(FUZZ_TIME)
 
 .PHONY: bench
 bench: venv ## Measure peers, limits and Rasterloom side by side; FORM=full takes 25 minutes
@@ -161,13 +160,13 @@ lint-deployment:
 sbom: tools build ## List what each binary is made of, as CycloneDX, in .bin/sbom/, and check the lists
 	$(call step,What the binaries are made of)
 	@mkdir -p $(BIN)/sbom
-	@for n in rasterloom aligner schema merger; do \
+	@$(STRICTLY); for n in rasterloom aligner schema merger; do \
 		cyclonedx-gomod bin -json -output $(BIN)/sbom/$$n.cdx.json $(BIN)/$$n 2>/dev/null; done
 	@$(PYTHON) tools/sbom.py $(BIN)/sbom
 
 .PHONY: vulnerabilities
 vulnerabilities: tools ## Look for known vulnerabilities; VULNDB=file:///path names a database
-	@for m in $(MODULES); do echo "$$m"; (cd $$m && govulncheck $(if $(VULNDB),-db $(VULNDB)) ./...); done
+	@$(STRICTLY); for m in $(MODULES); do echo "$$m"; (cd $$m && govulncheck $(if $(VULNDB),-db $(VULNDB)) ./...); done
 
 
 .PHONY: generate
