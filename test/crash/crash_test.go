@@ -2,8 +2,9 @@
 // at every failpoint of a migration, lets the service go on or the operator give
 // up, and looks whether anything was lost.
 //
-// RASTERLOOM_CRASH=all dies every death at every point, with both ends (make
-// crash). Without it each point is died at once, and the seed chooses how.
+// RASTERLOOM_CRASH=all (make crash) tries every death at every point, with both
+// endings. Without it there is one run for each point, and the seed chooses the death
+// and the ending.
 package crash_test
 
 import (

@@ -28,7 +28,6 @@ type wire struct {
 
 	mu   sync.Mutex
 	then func(backend uint32) // nil: do not cut
-	cuts int
 }
 
 // layWire puts a wire before the database and gives the address to use.
@@ -83,8 +82,6 @@ func (w *wire) accept() {
 type line struct {
 	wire           *wire
 	client, server net.Conn
-	statements     map[string]bool // prepared statements that commit on their own
-	commits        bool            // such a one is being executed
 
 	mu      sync.Mutex
 	backend uint32
@@ -92,7 +89,6 @@ type line struct {
 }
 
 func (l *line) carry() {
-	l.statements = map[string]bool{}
 	answers := make(chan struct{})
 	go func() {
 		defer close(answers)
@@ -158,7 +154,7 @@ func (l *line) questions() error {
 		if err != nil {
 			return err
 		}
-		if l.isCommit(kind, message) {
+		if isCommit(kind, message) {
 			if then := l.wire.take(); then != nil {
 				return l.cut(message, then)
 			}
@@ -175,31 +171,13 @@ func (w *wire) take() func(uint32) {
 	defer w.mu.Unlock()
 	then := w.then
 	w.then = nil
-	if then != nil {
-		w.cuts++
-	}
 	return then
 }
 
-// isCommit says whether after this message a transaction with writes is
-// committed: a COMMIT, or the end of the statement that records a migration.
-func (l *line) isCommit(kind byte, message []byte) bool {
-	switch kind {
-	case 'Q':
-		return strings.EqualFold(string(bytes.TrimRight(message[5:], "\x00")), "commit")
-	case 'P': // Parse: name, text
-		name, text, _ := bytes.Cut(message[5:], []byte{0})
-		l.statements[string(name)] = bytes.HasPrefix(text, []byte("INSERT INTO rasterloom.migration "))
-	case 'B': // Bind: portal, name
-		_, rest, _ := bytes.Cut(message[5:], []byte{0})
-		name, _, _ := bytes.Cut(rest, []byte{0})
-		l.commits = l.statements[string(name)]
-	case 'S': // Sync
-		committed := l.commits
-		l.commits = false
-		return committed
-	}
-	return false
+// isCommit says whether a message asks for the end of a transaction of its own. What
+// is one statement alone commits without one, and is not cut.
+func isCommit(kind byte, message []byte) bool {
+	return kind == 'Q' && strings.EqualFold(string(bytes.TrimRight(message[5:], "\x00")), "commit")
 }
 
 // cut sends the last message and then lets nothing through. The service is
