@@ -16,7 +16,7 @@ func (s *CellSet) connections() int {
 	return len(s.lines)
 }
 
-// await waits until the set has so many connections.
+// await waits until the set has so many connections, which nothing tells of.
 func (s *CellSet) await(t *testing.T, n int) {
 	t.Helper()
 	for deadline := time.Now().Add(time.Minute); s.connections() != n; time.Sleep(time.Millisecond) {
@@ -62,7 +62,7 @@ func TestCellsShareConnections(t *testing.T) {
 func TestSurplusConnectionsComeAndGo(t *testing.T) {
 	t.Parallel()
 	reader, pool := newReader(t, CellOptions{Connections: 4})
-	reader.idle = 20 * time.Millisecond
+	reader.idle = time.Second // they are counted before that
 	request := dense(t, pool, "birds", 800)
 	request.ChunkCells = 800
 	set, err := reader.Open(t.Context(), []layer.CellRequest{request})

@@ -515,26 +515,22 @@ func TestCellsStopInTheDatabase(t *testing.T) {
 	}
 }
 
-// requireQuiet waits until no backend of this database but ours is in a query
-// or a transaction, one second at most.
+// requireQuiet fails when a backend of this database but ours is in a query or a
+// transaction after a second.
 func requireQuiet(t *testing.T, pool *pgxpool.Pool) {
 	t.Helper()
-	deadline := time.Now().Add(time.Second)
-	for {
+	pgtest.Within(t, time.Second, func() string {
 		var busy int
 		err := pool.QueryRow(t.Context(), `SELECT count(*) FROM pg_stat_activity
 			WHERE datname = current_database() AND pid <> pg_backend_pid() AND state <> 'idle'`).Scan(&busy)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if busy == 0 && pool.Stat().AcquiredConns() == 0 {
-			return
+		if taken := pool.Stat().AcquiredConns(); busy > 0 || taken > 0 {
+			return fmt.Sprintf("%d backends are busy and %d connections taken", busy, taken)
 		}
-		if time.Now().After(deadline) {
-			t.Fatalf("after a second %d backends are busy and %d connections taken", busy, pool.Stat().AcquiredConns())
-		}
-		time.Sleep(10 * time.Millisecond)
-	}
+		return ""
+	})
 }
 
 // A backend that dies ends the set with an error, never with fewer cells.
