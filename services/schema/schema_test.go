@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"connectrpc.com/connect"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -31,6 +32,9 @@ import (
 )
 
 func TestMain(m *testing.M) { pgtest.Main(m) }
+
+// patience is far more than anything here takes: a test that waits for it fails.
+const patience = time.Minute
 
 // world is a database as the old system left it, with the service on it.
 type world struct {

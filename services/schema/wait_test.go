@@ -63,7 +63,7 @@ func TestTheDatabaseMayComeLater(t *testing.T) {
 	}
 
 	forward(t, here, network, there)
-	for deadline := time.Now().Add(30 * time.Second); service.Check(t.Context()) != nil; {
+	for deadline := time.Now().Add(patience); service.Check(t.Context()) != nil; {
 		if time.Now().After(deadline) {
 			t.Fatal("the service does not notice that the database is there")
 		}
