@@ -110,7 +110,7 @@ func (h *byHand) etag() string {
 	return m.ETag()
 }
 
-func want(t *testing.T, err error, kind fault.Kind, reason fault.Reason) *fault.Error {
+func want(t testing.TB, err error, kind fault.Kind, reason fault.Reason) *fault.Error {
 	t.Helper()
 	f := fault.From(err)
 	if err == nil || f.Kind != kind || f.Reason != reason {
@@ -122,20 +122,26 @@ func want(t *testing.T, err error, kind fault.Kind, reason fault.Reason) *fault.
 var pausable = []migrate.State{migrate.Planned, migrate.Capturing, migrate.Backfilling, migrate.Indexed, migrate.Synced, migrate.Verified}
 
 // I6: given up anywhere before the cut-over, nothing is left of a migration.
-func TestAbortLeavesNothing(t *testing.T) {
-	s := newStage(t, 40, 30, false)
+func TestAbortLeavesNothing(t *testing.T) { newStage(t, 40, 30, false).giveUpEverywhere() }
+
+func TestTilesGivenUpLeaveNothing(t *testing.T) { newTiledStage(t, 260, 260, false).giveUpEverywhere() }
+
+// giveUpEverywhere gives a migration up in each state before the cut-over, and looks
+// that nothing is left of it.
+func (s *stage) giveUpEverywhere() {
+	s.t.Helper()
 	before, content := s.dump(), s.content()
 	for i, state := range pausable {
 		m := s.start(fmt.Sprint("key ", i))
 		h := &byHand{stage: s, id: m.ID}
 		h.claim()
 		h.to(state)
-		h.must(s.migrations.Abort(t.Context(), m.ID, h.etag()))
+		h.must(s.migrations.Abort(s.t.Context(), m.ID, h.etag()))
 		if after := s.dump(); after != before {
-			t.Errorf("aborted in %s, the schema is\n%s\n--- before\n%s", state, after, before)
+			s.t.Errorf("aborted in %s, the schema is\n%s\n--- before\n%s", state, after, before)
 		}
 		if s.content() != content || s.generation() != 1 {
-			t.Errorf("aborted in %s, the content or the generation changed", state)
+			s.t.Errorf("aborted in %s, the content or the generation changed", state)
 		}
 	}
 }

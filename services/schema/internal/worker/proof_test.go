@@ -45,11 +45,9 @@ func TestRollBacksAtRandomTimes(t *testing.T) {
 		m := s.start(fmt.Sprint("undo ", i))
 		if random.IntN(2) == 0 {
 			m = s.await(m.ID, migrate.Verified)
-			for s.migrations.CutOver(t.Context(), m.ID, m.ETag()) != nil {
-				time.Sleep(10 * time.Millisecond)
-			}
+			s.patiently(s.migrations.CutOver, m)
 		}
-		time.Sleep(time.Duration(random.IntN(400)) * time.Millisecond)
+		time.Sleep(time.Duration(random.IntN(400)) * time.Millisecond) // the undoing comes at any moment
 		for {
 			now, err := s.migrations.Get(t.Context(), m.ID)
 			if err != nil {

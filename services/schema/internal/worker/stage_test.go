@@ -18,6 +18,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"go.uber.org/zap/zaptest"
 
+	"github.com/rasterloom/rasterloom/fault"
 	"github.com/rasterloom/rasterloom/grid"
 	"github.com/rasterloom/rasterloom/internal/layer"
 	"github.com/rasterloom/rasterloom/internal/migrate"
@@ -27,6 +28,9 @@ import (
 )
 
 func TestMain(m *testing.M) { pgtest.Main(m) }
+
+// patience is far more than anything here takes: a test that waits for it fails.
+const patience = 2 * time.Minute
 
 // stage is a database with one layer in a LEGACY table.
 type stage struct {
@@ -206,8 +210,7 @@ func (s *stage) start(key string) migrate.Migration {
 // await waits until a migration stands still.
 func (s *stage) await(id migrate.ID, want migrate.State) migrate.Migration {
 	s.t.Helper()
-	deadline := time.Now().Add(time.Minute)
-	for {
+	for deadline := time.Now().Add(patience); ; time.Sleep(5 * time.Millisecond) {
 		m, err := s.migrations.Get(s.t.Context(), id)
 		if err != nil {
 			s.t.Fatal(err)
@@ -218,7 +221,20 @@ func (s *stage) await(id migrate.ID, want migrate.State) migrate.Migration {
 		if m.Condition == migrate.Failed || time.Now().After(deadline) {
 			s.t.Fatalf("migration is %s %s, not %s: %+v %+v", m.State, m.Condition, want, m.Failure, m.Verification)
 		}
-		time.Sleep(5 * time.Millisecond)
+	}
+}
+
+// patiently does what an operator does, again and again while the table is busy,
+// and gives how often it was.
+func (s *stage) patiently(do func(context.Context, migrate.ID, string) error, m migrate.Migration) (busy int) {
+	s.t.Helper()
+	for {
+		err := do(s.t.Context(), m.ID, m.ETag())
+		if err == nil {
+			return busy
+		}
+		want(s.t, err, fault.Unavailable, fault.TableBusy)
+		busy++
 	}
 }
 

@@ -288,25 +288,6 @@ func TestTilesShowWholeTransactions(t *testing.T) {
 	}
 }
 
-// Given up anywhere before the cut-over, nothing is left.
-func TestTilesGivenUpLeaveNothing(t *testing.T) {
-	s := newTiledStage(t, 260, 260, false)
-	before, content := s.dump(), s.content()
-	for i, state := range pausable {
-		m := s.start(fmt.Sprint("key ", i))
-		h := &byHand{stage: s, id: m.ID}
-		h.claim()
-		h.to(state)
-		h.must(s.migrations.Abort(t.Context(), m.ID, h.etag()))
-		if after := s.dump(); after != before {
-			t.Errorf("aborted in %s, the schema is\n%s\n--- before\n%s", state, after, before)
-		}
-		if s.content() != content || s.generation() != 1 {
-			t.Errorf("aborted in %s, the content or the generation changed", state)
-		}
-	}
-}
-
 // What happens to the table at any time reaches the tiles.
 func TestTilesWhileTheTableChanges(t *testing.T) {
 	for name, change := range map[string][]string{
