@@ -135,10 +135,12 @@ func (a *arrow) flush(ctx context.Context) error {
 	return nil
 }
 
-// admit decides whether a transaction may go on, seeing the locked row.
+// admit decides whether a transaction may go on, seeing the locked row, in which it
+// may note what is known only to those who ask.
 type admit func(*migrationRow) error
 
-// byLease admits the worker that holds the newest fence of a running migration.
+// byLease admits the worker that holds the newest fence of a running migration, and
+// notes for how long it has its leases: the arrow that it takes begins one anew.
 func byLease(l migrate.Lease, in migrate.State) admit {
 	return func(r *migrationRow) error {
 		if r.Fence != l.Fence || r.Condition != migrate.Running {
@@ -360,8 +362,9 @@ func (m *Migrations) List(ctx context.Context, layerName string, limit int) ([]m
 
 // Start plans a migration and records it as PLANNED; a worker takes it from
 // there. The same key with the same spec gives the migration that there is.
-// headroom is as in Plan. Errors: Precondition MIGRATION_REFUSED; Limit DISK_FULL; Exists MIGRATION_EXISTS when the key
-// was used for another spec, or the table has a live migration.
+// headroom is as in Plan. Errors: Precondition MIGRATION_REFUSED; Limit DISK_FULL;
+// Exists MIGRATION_EXISTS when the key was used for another spec, or the table has
+// a live migration.
 func (m *Migrations) Start(ctx context.Context, key string, spec migrate.Spec, l layer.Layer, headroom *int64) (migrate.Migration, error) {
 	if err := spec.Check(); err != nil {
 		return migrate.Migration{}, err

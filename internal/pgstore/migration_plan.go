@@ -29,17 +29,12 @@ func (m *Migrations) Plan(ctx context.Context, spec migrate.Spec, l layer.Layer,
 
 func (m *Migrations) plan(ctx context.Context, spec migrate.Spec, l layer.Layer, headroom *int64) (plan migrate.Plan, t pixelTable, err error) {
 	plan.Spec = spec
+	refusal, explain := unfit(l), explain
 	if spec.Level == migrate.LevelTiled {
-		return m.planTiled(ctx, spec, l, headroom)
+		refusal, explain = notPixels(l), explainTiled
 	}
-	if l.Format != layer.FormatLegacy {
-		plan.Refusals = append(plan.Refusals, notLegacy(l))
-		return plan, t, nil
-	}
-	if !l.HasGrid {
-		plan.Refusals = append(plan.Refusals, migrate.Refusal{Code: "NO_GRID",
-			Message: fmt.Sprintf("layer %q has no grid, so its coordinates are not known", l.Name),
-			Fix:     "correct the bounds and the shape in the catalog table and adopt it again"})
+	if refusal != nil {
+		plan.Refusals = append(plan.Refusals, *refusal)
 		return plan, t, nil
 	}
 	err = pgx.BeginTxFunc(ctx, m.pool, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}, func(tx pgx.Tx) error {
@@ -61,6 +56,19 @@ func (m *Migrations) plan(ctx context.Context, spec migrate.Spec, l layer.Layer,
 	return plan, t, err
 }
 
+// unfit refuses a layer to which no coordinates can be given.
+func unfit(l layer.Layer) *migrate.Refusal {
+	switch {
+	case l.Format != layer.FormatLegacy:
+		return notLegacy(l)
+	case !l.HasGrid:
+		return &migrate.Refusal{Code: "NO_GRID",
+			Message: fmt.Sprintf("layer %q has no grid, so its coordinates are not known", l.Name),
+			Fix:     "correct the bounds and the shape in the catalog table and adopt it again"}
+	}
+	return nil
+}
+
 const headroomUnknown = "the free space of the server's disk is not known here, so it is not compared with what is needed; say it with disk_headroom_bytes (--disk-headroom)"
 
 // tableNamed looks at a layer's table. Errors: NotFound LAYER_NOT_FOUND.
@@ -79,15 +87,15 @@ func tableNamed(ctx context.Context, tx pgx.Tx, l layer.Layer) (t pixelTable, er
 	return t, err
 }
 
-func notLegacy(l layer.Layer) migrate.Refusal {
+func notLegacy(l layer.Layer) *migrate.Refusal {
 	switch l.Format {
 	case layer.FormatCoordinate, layer.FormatWindowed:
-		return migrate.Refusal{Code: "ALREADY_STORED", Message: fmt.Sprintf("layer %q has its coordinates stored already (%s)", l.Name, l.Format)}
+		return &migrate.Refusal{Code: "ALREADY_STORED", Message: fmt.Sprintf("layer %q has its coordinates stored already (%s)", l.Name, l.Format)}
 	case layer.FormatPartial:
-		return migrate.Refusal{Code: "PARTIAL", Message: fmt.Sprintf("layer %q has coordinate columns that are not filled throughout", l.Name),
+		return &migrate.Refusal{Code: "PARTIAL", Message: fmt.Sprintf("layer %q has coordinate columns that are not filled throughout", l.Name),
 			Fix: "drop the columns x_coord and y_coord, adopt the catalog again, and migrate"}
 	default:
-		refusal := migrate.Refusal{Code: "UNREADABLE", Message: fmt.Sprintf("layer %q is %s", l.Name, l.Format)}
+		refusal := &migrate.Refusal{Code: "UNREADABLE", Message: fmt.Sprintf("layer %q is %s", l.Name, l.Format)}
 		if err := l.CheckReadable(); err != nil {
 			refusal.Message = err.Error()
 		}

@@ -20,31 +20,6 @@ import (
 // sampledTiles is how many tiles are tried to choose how all are encoded.
 const sampledTiles = 6
 
-func (m *Migrations) planTiled(ctx context.Context, spec migrate.Spec, l layer.Layer, headroom *int64) (plan migrate.Plan, t pixelTable, err error) {
-	plan.Spec = spec
-	if refusal := notPixels(l); refusal != nil {
-		plan.Refusals = append(plan.Refusals, *refusal)
-		return plan, t, nil
-	}
-	err = pgx.BeginTxFunc(ctx, m.pool, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}, func(tx pgx.Tx) error {
-		if _, err := tx.Exec(ctx, "SELECT set_config('statement_timeout', '0', true), set_config('lock_timeout', $1, true)", lockWait); err != nil {
-			return err
-		}
-		if t, err = tableNamed(ctx, tx, l); err != nil {
-			return err
-		}
-		if err := explainTiled(ctx, tx, &plan, t, l); err != nil {
-			return err
-		}
-		plan.Headroom, err = headroomFor(ctx, tx, t, headroom)
-		if err == nil && plan.Headroom == nil {
-			plan.Notices = append(plan.Notices, headroomUnknown)
-		}
-		return err
-	})
-	return plan, t, err
-}
-
 // notPixels refuses a layer that is not stored a row per cell.
 func notPixels(l layer.Layer) *migrate.Refusal {
 	switch {
