@@ -19,6 +19,9 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
+// patience is far more than anything here takes: a test that waits for it fails.
+const patience = 30 * time.Second
+
 const (
 	get     = "rasterloom.schema.v1.SchemaService/GetLayer"
 	start   = "rasterloom.schema.v1.MigrationService/StartMigration"
@@ -225,14 +228,14 @@ func TestAFileOfTokensIsReadAgain(t *testing.T) {
 		if strings.Contains(err.Error(), "half") {
 			t.Errorf("the error quotes the file: %v", err)
 		}
-	case <-time.After(10 * time.Second):
+	case <-time.After(patience):
 		t.Fatal("a broken file is not told of")
 	}
 	if !good(first) {
 		t.Error("a broken file locks out who was known")
 	}
 	write(line(second))
-	for deadline := time.Now().Add(10 * time.Second); !good(second); {
+	for deadline := time.Now().Add(patience); !good(second); {
 		if time.Now().After(deadline) {
 			t.Fatal("the new token is not taken up")
 		}
@@ -246,7 +249,7 @@ func TestAFileOfTokensIsReadAgain(t *testing.T) {
 func wait(t *testing.T, told chan error, do func()) <-chan error {
 	t.Helper()
 	out := make(chan error, 1)
-	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); do() {
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); do() {
 		select {
 		case err := <-told:
 			out <- err
@@ -326,7 +329,7 @@ func TestQuotas(t *testing.T) {
 			t.Errorf("bob pays for alice: %v", err)
 		}
 		// Who waits gets in when another leaves.
-		g.SetWait(10 * time.Second)
+		g.SetWait(patience)
 		entered := make(chan error, 1)
 		go func() {
 			_, release, err := g.Admit(context.WithoutCancel(t.Context()), call(alice, watch))

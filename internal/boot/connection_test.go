@@ -155,7 +155,7 @@ func closedOrNot(err error) error {
 	return nil
 }
 
-// until waits for something to become true.
+// until waits for something to become true that nothing tells of.
 func until(t *testing.T, what string, ok func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(patience); !ok(); time.Sleep(5 * time.Millisecond) {
@@ -299,7 +299,7 @@ func TestSilentConnections(t *testing.T) {
 // A connection without calls is closed.
 func TestIdleConnections(t *testing.T) {
 	for _, d := range doors(t, func(c *wire.Connections) {
-		c.Idle, c.PingAfter, c.PingWait = 200*time.Millisecond, time.Second, time.Second
+		c.Idle, c.PingAfter, c.PingWait = 500*time.Millisecond, time.Second, time.Second
 	}) {
 		if err := d.hello(t).ended(); err != nil {
 			t.Errorf("%s: %v", d.name, err)

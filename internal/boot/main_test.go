@@ -14,7 +14,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"go.uber.org/goleak"
 
@@ -121,7 +120,7 @@ func TestProgramFailsInOneLine(t *testing.T) {
 		{"log level", []string{"--log-level=loud"}, "must be one of", 2},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+			ctx, cancel := context.WithTimeout(t.Context(), patience)
 			defer cancel()
 			var stderr bytes.Buffer
 			cmd := program(ctx, c.args...)

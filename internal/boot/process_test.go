@@ -55,8 +55,8 @@ func start(t *testing.T, cfg boot.Config, flight string, build func(*boot.Proces
 		select {
 		case err := <-done:
 			return err
-		case <-time.After(20 * time.Second):
-			return errors.New("did not stop within 20 s")
+		case <-time.After(patience):
+			return fmt.Errorf("did not stop within %v", patience)
 		}
 	}
 	t.Cleanup(func() {
@@ -200,7 +200,7 @@ func TestDrain(t *testing.T) {
 	entered, proceed := make(chan struct{}), make(chan struct{})
 	closed := make(chan struct{})
 	cfg := config()
-	cfg.DrainDelay = 300 * time.Millisecond
+	cfg.DrainDelay = 2 * time.Second // somebody who asks all the time is told meanwhile
 	p, stop := start(t, cfg, "", func(p *boot.Process) []*boot.Service {
 		slow := func(w http.ResponseWriter, _ *http.Request) {
 			close(entered)

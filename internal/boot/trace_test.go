@@ -9,7 +9,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"connectrpc.com/connect"
 	collector "go.opentelemetry.io/proto/otlp/collector/trace/v1"
@@ -126,11 +125,10 @@ func TestProfilesAreForThisMachine(t *testing.T) {
 	if _, err := boot.Open(t.Context(), cfg, "", zap.NewNop()); err == nil || !strings.Contains(err.Error(), "profiles are for this") {
 		t.Errorf("%v", err)
 	}
-	port := freePort(t)
-	cfg.DebugListen = "127.0.0.1:" + port
-	start(t, cfg, "", echo)
-	client := &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://127.0.0.1:"+port+"/debug/pprof/goroutine?debug=1", nil)
+	cfg.DebugListen = "127.0.0.1:0"
+	p, _ := start(t, cfg, "", echo)
+	client := &http.Client{Timeout: patience, Transport: &http.Transport{DisableKeepAlives: true}}
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+p.DebugAddress()+"/debug/pprof/goroutine?debug=1", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -141,15 +139,4 @@ func TestProfilesAreForThisMachine(t *testing.T) {
 	if _ = res.Body.Close(); res.StatusCode != http.StatusOK {
 		t.Errorf("status %d", res.StatusCode)
 	}
-}
-
-func freePort(t *testing.T) string {
-	t.Helper()
-	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, port, _ := net.SplitHostPort(l.Addr().String())
-	_ = l.Close()
-	return port
 }

@@ -25,6 +25,9 @@ import (
 // starts one, prints its URL and waits to be killed.
 const ownerDir = "LOCALPG_TEST_OWNER_DIR"
 
+// patience is far more than anything here takes: a test that waits for it fails.
+const patience = time.Minute
+
 func TestMain(m *testing.M) {
 	if dir, ok := os.LookupEnv(ownerDir); ok {
 		s, err := localpg.Start(context.Background(), localpg.Options{DataDir: dir})
@@ -197,7 +200,7 @@ func TestCrashIsSeenAndRecovered(t *testing.T) {
 	}
 	select {
 	case <-s.Done():
-	case <-time.After(30 * time.Second):
+	case <-time.After(patience):
 		t.Fatal("the crash went unseen")
 	}
 	stop(t, s)
@@ -335,7 +338,7 @@ func start(t *testing.T, o localpg.Options) *localpg.Server {
 
 func stop(t *testing.T, s *localpg.Server) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	if err := s.Stop(ctx); err != nil {
 		t.Error(err)
@@ -377,9 +380,10 @@ func wantFault(t *testing.T, err error, kind fault.Kind) *fault.Error {
 	return f
 }
 
+// await waits for what nothing tells of, such as the end of somebody else's child.
 func await(t *testing.T, what string, holds func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); !holds(); time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); !holds(); time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("waited in vain for %s", what)
 		}

@@ -109,7 +109,7 @@ func (q *Queue) state(t *testing.T, id string, state State, phase Phase) Job {
 	t.Helper()
 	var last Job
 	found := errors.New("found")
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	err := q.Watch(ctx, Who{}, id, 0, func(j Job) error {
 		last = j

@@ -56,7 +56,7 @@ func TestNobodyTakesMoreThanAShareBesideOthers(t *testing.T) {
 // A large wish is not put off by small ones that come after it, and each is had
 // once there is room.
 func TestTheBudgetKeepsItsOrder(t *testing.T) {
-	b := NewBudget(100, 10*time.Second, nil)
+	b := NewBudget(100, time.Minute, nil)
 	first := take(t, b, "alice", 90)
 	order := make(chan string, 2)
 	wish := func(name string, bytes int64) {
