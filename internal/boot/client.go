@@ -110,6 +110,9 @@ func (b bearer) RoundTrip(r *http.Request) (*http.Response, error) {
 		return b.RoundTripper.RoundTrip(r)
 	}
 	if r.URL.Scheme != "https" && !b.insecure && !isLoopback(host) {
+		if r.Body != nil {
+			_ = r.Body.Close() // who writes to it is not to wait for a reader
+		}
 		return nil, &CredentialsError{fmt.Sprintf("the token is not sent to %s in clear text: use https, or say --insecure where the network is private", r.URL.Host)}
 	}
 	r = r.Clone(r.Context())

@@ -27,7 +27,8 @@ type Flight struct {
 
 // NewFlightServer makes the Flight server of a process; nil when none of the
 // services has a part in it. The guard stands before every call of every service;
-// options are the process's own, those of encryption among them. Errors: two services that claim the same calls.
+// options are the process's own, those of encryption among them. Errors: two
+// services that claim the same calls.
 func NewFlightServer(log *zap.Logger, guard *access.Guard, options []grpc.ServerOption, services ...*Service) (*grpc.Server, error) {
 	// What comes later overrules: the process may have other bounds.
 	options = slices.Concat(wire.DefaultConnections().ServerOptions(), options, wire.ServerOptions(log, guard))

@@ -217,8 +217,8 @@ func (p *Process) Serve(ctx context.Context, services ...*Service) error {
 	return errors.Join(failure, cut)
 }
 
-// drain ends the process's work. Flight goes first and the doors within the
-// process last: a stream in hand may still ask the other services.
+// drain ends the process's work. The doors to the outside go first and the one
+// within the process last: a call in hand may still ask the other services.
 func (p *Process) drain(ctx context.Context, state *health, services []*Service, outer, inner *http.Server, flight *grpc.Server) error {
 	state.draining.Store(true)
 	p.log.Info("draining", zap.Duration("delay", p.cfg.DrainDelay), zap.Duration("timeout", p.cfg.DrainTimeout))
@@ -231,18 +231,16 @@ func (p *Process) drain(ctx context.Context, state *health, services []*Service,
 
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), p.cfg.DrainTimeout)
 	defer cancel()
-	var (
-		doors       sync.WaitGroup
-		cutF, cutR  error
-		hangUpInner = func() error { return shutdown(ctx, inner) }
-	)
+	var doors sync.WaitGroup
+	var cutFlight, cutOuter error
 	if flight != nil {
-		doors.Go(func() { cutF = stopGracefully(ctx, flight) })
+		doors.Go(func() { cutFlight = stopGracefully(ctx, flight) })
 	}
-	doors.Go(func() { cutR = shutdown(ctx, outer) })
+	doors.Go(func() { cutOuter = shutdown(ctx, outer) })
 	doors.Wait()
 	p.client.CloseIdleConnections()
-	if err := errors.Join(cutF, cutR, hangUpInner()); err != nil {
+	cutInner := shutdown(ctx, inner)
+	if errors.Join(cutFlight, cutOuter, cutInner) != nil {
 		return fmt.Errorf("calls were cut off after %v of draining", p.cfg.DrainTimeout)
 	}
 	return nil

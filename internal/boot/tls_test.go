@@ -9,7 +9,9 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
+	"errors"
 	"fmt"
+	"io"
 	"math/big"
 	"net"
 	"net/http"
@@ -257,11 +259,7 @@ func TestACertificateIsReadAgain(t *testing.T) {
 	first := serials()
 	renewed, _ := a.sign(t, "server", pkix.Name{CommonName: "renewed"})
 	want := [2]int64{renewed.SerialNumber.Int64(), renewed.SerialNumber.Int64()}
-	for deadline := time.Now().Add(10 * time.Second); serials() != want; {
-		if time.Now().After(deadline) {
-			t.Fatalf("still %v, was %v, want %v", serials(), first, want)
-		}
-	}
+	until(t, fmt.Sprintf("the certificates are %v, were %v", want, first), func() bool { return serials() == want })
 }
 
 // A token is shown over TLS and to this machine, and to nobody who could be
@@ -293,6 +291,19 @@ func TestATokenIsNotSentInClear(t *testing.T) {
 	_, err = get(t, clientOf(t, boot.ClientConfig{Token: "given"}), "http://rasterloom.example:7400"+getLayer)
 	if err == nil || !strings.Contains(err.Error(), "not sent to rasterloom.example:7400 in clear text") || strings.Contains(err.Error(), "given") {
 		t.Errorf("to another machine in clear text: %v", err)
+	}
+	// Whoever still writes what he asks is let go.
+	body, write := io.Pipe()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://rasterloom.example:7400"+getLayer, body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if res, err := clientOf(t, boot.ClientConfig{Token: "given"}).Do(req); err == nil {
+		_ = res.Body.Close()
+		t.Error("another machine was asked")
+	}
+	if _, err := write.Write([]byte("x")); !errors.Is(err, io.ErrClosedPipe) {
+		t.Errorf("writing a request that was not sent: %v", err)
 	}
 	if text := fmt.Sprintf("%v %+v %#v", boot.ClientConfig{Token: "given"}, boot.ClientConfig{Token: "given"}, boot.ClientConfig{Token: "given"}); strings.Contains(text, "given") {
 		t.Errorf("the token prints: %s", text)

@@ -121,9 +121,9 @@ func (callInterceptor) WrapStreamingHandler(next connect.StreamingHandlerFunc) c
 
 // Edge mounts a Connect handler at the edge of the process: the call gets its
 // id and its one line in the log, the guard decides whether it comes in, a body
-// has a limit, and a request that the protocol library refuses before any interceptor sees it (too large, not
-// readable, a compression nobody knows) is answered with the same
-// machine-readable reason as any other.
+// has a limit, and a request that the protocol library refuses before any
+// interceptor sees it (too large, not readable, a compression nobody knows) is
+// answered with the same machine-readable reason as any other.
 func Edge(log *zap.Logger, guard *access.Guard, handler http.Handler) http.Handler {
 	refuse := connect.NewErrorWriter()
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -244,8 +244,8 @@ func (w *heldWriter) release() {
 }
 
 // refusal reads the held answer of the protocol library: nil where it is none
-// of a protocol, or nothing to add to.
-// bodyErr is what ended the reading of the body.
+// of a protocol, or nothing to add to. bodyErr is what ended the reading of the
+// body.
 func (w *heldWriter) refusal(bodyErr error) error {
 	if errors.Is(bodyErr, os.ErrDeadlineExceeded) {
 		return connect.NewError(connect.CodeDeadlineExceeded, fmt.Errorf("the request took longer than %v to arrive", maxBodyTime))
