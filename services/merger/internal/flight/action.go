@@ -141,7 +141,7 @@ func (s *Server) renewFlightEndpoint(ctx context.Context, body []byte) (proto.Me
 	if err := s.running.check(t.key()); err != nil {
 		return nil, err
 	}
-	expires := s.signer.now().Add(ticketLife)
+	expires := s.signer.expiry()
 	t.Expires = expires.Unix()
 	signed, err := s.signer.sign(t)
 	if err != nil {
@@ -179,5 +179,5 @@ func (s *Server) resumeFlightEndpoint(ctx context.Context, body []byte) (proto.M
 			With("field", "after").With("row", row).With("row_start", t.Start).With("row_stop", t.Stop)
 	}
 	t.After, t.Start = request.After, request.After.Row
-	return s.endpoint(t, s.signer.now().Add(ticketLife))
+	return s.endpoint(t, s.signer.expiry())
 }

@@ -190,7 +190,7 @@ func (s *Server) info(ctx context.Context, plan *merge.Plan, canonical []byte, d
 	if info.AppMetadata, err = json.Marshal(flightMetadata{MaxRows: rows}); err != nil {
 		return nil, fmt.Errorf("write the metadata of a flight: %w", err)
 	}
-	expires := s.signer.now().Add(ticketLife)
+	expires := s.signer.expiry()
 	t := ticket{Flight: rand.Text(), Principal: access.From(ctx).Name, Spec: canonical}
 	for _, thread := range plan.Threads {
 		t.Layers = append(t.Layers, ticketLayer{thread.Layer.Name, thread.Layer.Generation})

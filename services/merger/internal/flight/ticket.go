@@ -104,6 +104,10 @@ func (s *signer) sign(t ticket) ([]byte, error) {
 	return append(key.mac(text), text...), nil
 }
 
+// expiry is when a ticket expires that is signed now: in whole seconds, as tickets
+// have it, so that nobody is promised more.
+func (s *signer) expiry() time.Time { return s.now().Add(ticketLife).Truncate(time.Second) }
+
 // open checks a ticket that somebody shows, and reads it. Everything but one of
 // our own gets the same answer, so that nothing can be learnt by trying. Errors:
 // Invalid TICKET_INVALID, Denied PERMISSION_DENIED (somebody else's), NotFound
