@@ -475,25 +475,11 @@ func TestCancelledExports(t *testing.T) {
 			stop()
 			_ = watch.Close()
 		}
-		at := time.Now()
 		cancelled, err := s.exports.CancelExport(t.Context(), connect.NewRequest(&mergerv1.CancelExportRequest{Id: id}))
 		if err != nil || cancelled.Msg.GetExport().GetState() != mergerv1.ExportState_EXPORT_STATE_CANCELLED {
 			t.Fatalf("%s: %v, %v", when, cancelled, err)
 		}
-		for {
-			var busy int
-			if err := s.pool.QueryRow(t.Context(), `SELECT count(*) FROM pg_stat_activity
-				WHERE datname = current_database() AND application_name = 'rasterloom-merger' AND state <> 'idle'`).Scan(&busy); err != nil {
-				t.Fatal(err)
-			}
-			if busy == 0 {
-				break
-			}
-			if time.Since(at) > time.Second {
-				t.Fatalf("%s: a second after the cancel %d backends are busy", when, busy)
-			}
-			time.Sleep(5 * time.Millisecond)
-		}
+		s.requireIdle(t, time.Second)
 		again, err := s.exports.CancelExport(t.Context(), connect.NewRequest(&mergerv1.CancelExportRequest{Id: id}))
 		if err != nil || again.Msg.GetExport().GetState() != mergerv1.ExportState_EXPORT_STATE_CANCELLED {
 			t.Errorf("cancelled again: %v, %v", again, err)

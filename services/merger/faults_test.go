@@ -2,19 +2,16 @@ package merger
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
 	"net"
 	"net/url"
-	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	arrowflight "github.com/apache/arrow-go/v18/arrow/flight"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -65,6 +62,11 @@ func (c *cutConn) Read(p []byte) (int, error) {
 
 // plain reads a stream as any Arrow client does, without looking for a trailer.
 func (s *suite) plain(ctx context.Context, ticket *arrowflight.Ticket) (rows int64, err error) {
+	return s.follow(ctx, ticket, func() {})
+}
+
+// follow does so, and calls batch after each batch with rows.
+func (s *suite) follow(ctx context.Context, ticket *arrowflight.Ticket, batch func()) (rows int64, err error) {
 	raw, err := s.flight.DoGet(ctx, ticket)
 	if err != nil {
 		return 0, err
@@ -82,7 +84,9 @@ func (s *suite) plain(ctx context.Context, ticket *arrowflight.Ticket) (rows int
 		if err != nil {
 			return rows, err
 		}
-		rows += record.NumRows()
+		if rows += record.NumRows(); record.NumRows() > 0 {
+			batch()
+		}
 	}
 }
 
@@ -239,7 +243,7 @@ func TestLayersThatFailAtARow(t *testing.T) {
 // A server that stops in the middle of streams ends them with an error.
 func TestStoppedServerEndsStreams(t *testing.T) {
 	t.Parallel()
-	const times = 2
+	const times, streams = 2, 5
 	for range times {
 		s := start(t, Config{})
 		s.putLarge(t, "large")
@@ -249,176 +253,35 @@ func TestStoppedServerEndsStreams(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		var readers sync.WaitGroup
-		var short, failed, complete int
-		var mu sync.Mutex
-		for range 5 {
-			readers.Go(func() {
-				rows, err := s.plain(t.Context(), info.GetEndpoint()[0].GetTicket())
-				mu.Lock()
-				defer mu.Unlock()
-				switch {
-				case err != nil:
-					failed++
-				case rows < largeSide*largeSide:
-					short++
-				default:
-					complete++
+		// Each takes a batch, and goes on once the server has stopped: the rest does
+		// not fit into the buffers between them.
+		began, stopped, ended := make(chan struct{}, streams), make(chan struct{}), make(chan error, streams)
+		for range streams {
+			go func() {
+				rows, err := s.follow(t.Context(), info.GetEndpoint()[0].GetTicket(), sync.OnceFunc(func() { began <- struct{}{}; <-stopped }))
+				if err == nil {
+					ended <- fmt.Errorf("a table of %d rows was accepted", rows)
+					return
 				}
-			})
+				ended <- nil
+			}()
 		}
-		for s.metric(t, "rasterloom_merger_batches_sent_total") < 3 {
-			time.Sleep(time.Millisecond)
+		for range streams {
+			select {
+			case <-began:
+			case err := <-ended:
+				t.Errorf("a stream ended before the server stopped: %v", err)
+			}
 		}
 		s.server.Stop()
-		readers.Wait()
-		t.Logf("server stopped under 5 streams: %d failed, %d complete, %d short ones accepted", failed, complete, short)
-		if short > 0 || failed == 0 {
-			t.Error("a short table was accepted, or nothing was cut")
-		}
-	}
-}
-
-// Clients that go away stop the queries in the database within a second, before
-// the first batch and after it.
-func TestCancelReachesTheDatabase(t *testing.T) {
-	t.Parallel()
-	s := start(t, Config{})
-	for i := range 2 {
-		s.putLarge(t, fmt.Sprintf("layer_%d", i))
-	}
-	const times = 20
-	var slowest time.Duration
-	for i := range times {
-		ctx, cancel := context.WithCancel(t.Context())
-		info, err := s.info(ctx, specOf("layer_0", "layer_1"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		stream, err := s.flight.DoGet(ctx, info.GetEndpoint()[0].GetTicket())
-		if err != nil {
-			t.Fatal(err)
-		}
-		for range i % 4 { // none is before the first batch
-			if _, err := stream.Recv(); err != nil {
-				t.Fatal(err)
-			}
-		}
-		begin := time.Now()
-		cancel()
-		s.requireIdle(t, time.Second)
-		slowest = max(slowest, time.Since(begin))
-	}
-	t.Logf("%d cancels, the database idle after %v at most", times, slowest)
-}
-
-// A client that takes nothing is dropped and holds nothing; one that is only
-// slow is served.
-func TestStalledClientsAreDropped(t *testing.T) {
-	t.Parallel()
-	s := start(t, Config{StallLimit: 500 * time.Millisecond})
-	s.putLarge(t, "large")
-	info, err := s.info(t.Context(), specOf("large"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	ticket := info.GetEndpoint()[0].GetTicket()
-	const times = 5
-	stalled := make([]arrowflight.FlightService_DoGetClient, times)
-	for i := range stalled {
-		if stalled[i], err = s.flight.DoGet(t.Context(), ticket); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := stalled[i].Recv(); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if leased := s.metric(t, "rasterloom_merger_memory_leased_bytes"); leased == 0 {
-		t.Error("running streams lease no memory")
-	}
-	s.requireIdle(t, 5*time.Second)
-	for _, name := range []string{"rasterloom_merger_memory_leased_bytes", "rasterloom_merger_streams_running"} {
-		for deadline := time.Now().Add(time.Second); s.metric(t, name) > 0; time.Sleep(time.Millisecond) {
-			if time.Now().After(deadline) {
-				t.Fatalf("%s is %v once all clients are dropped", name, s.metric(t, name))
+		close(stopped)
+		for range streams {
+			if err := <-ended; err != nil {
+				t.Error(err)
 			}
 		}
 	}
-	for _, stream := range stalled {
-		for err = nil; err == nil; {
-			_, err = stream.Recv()
-		}
-		requireStatus(t, err, codes.ResourceExhausted, "LIMIT_EXCEEDED")
-	}
-	t.Logf("%d stalled clients dropped", times)
-
-	slow := s.dialled(t, func(c net.Conn) net.Conn { return slowConn{c} })
-	if rows, err := slow.plain(t.Context(), ticket); err != nil || rows != largeSide*largeSide {
-		t.Errorf("a slow client got %d rows, %v", rows, err)
-	}
-}
-
-// slowConn reads a few MiB a second, with pauses well within the stall limit.
-type slowConn struct{ net.Conn }
-
-func (c slowConn) Read(p []byte) (int, error) {
-	time.Sleep(2 * time.Millisecond)
-	return c.Conn.Read(p)
-}
-
-// While the first batch is not to be had, the stream shows that it lives, and
-// readers do not take that for rows.
-func TestSlowStartShowsLife(t *testing.T) {
-	t.Parallel()
-	s := start(t, Config{StallLimit: 400 * time.Millisecond})
-	l := s.put(t, "birds", layer.FormatLegacy, generated(rand.New(rand.NewPCG(1, 6)), utm(6, 7, 3e5, 5e6)))
-	info, err := s.info(t.Context(), specOf("birds"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	lock, err := s.pool.Begin(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := lock.Exec(t.Context(), "LOCK TABLE "+l.Table.String()+" IN ACCESS EXCLUSIVE MODE"); err != nil {
-		t.Fatal(err)
-	}
-	watched, err := s.flight.DoGet(t.Context(), info.GetEndpoint()[0].GetTicket())
-	if err != nil {
-		t.Fatal(err)
-	}
-	var signs []string
-	for range 4 { // the schema, and three signs of life
-		data, err := watched.Recv()
-		if err != nil {
-			t.Fatal(err)
-		}
-		signs = append(signs, string(data.GetAppMetadata()))
-	}
-	if got := strings.Join(signs, " "); got != ` {"complete":false} {"complete":false} {"complete":false}` {
-		t.Errorf("while it waits the stream says %s", got)
-	}
-	read := make(chan error, 1)
-	go func() {
-		got, err := s.get(t.Context(), info.GetEndpoint()[0].GetTicket().GetTicket())
-		if err == nil && got.rows == 0 {
-			err = errors.New("no rows")
-		}
-		read <- err
-	}()
-	time.Sleep(300 * time.Millisecond)
-	if err := lock.Rollback(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	if err := <-read; err != nil {
-		t.Error(err)
-	}
-	for err = nil; err == nil; {
-		_, err = watched.Recv()
-	}
-	if !errors.Is(err, io.EOF) {
-		t.Error(err)
-	}
+	t.Logf("servers stopped under %d streams, none of which was taken for a whole one", times*streams)
 }
 
 // The merger starts while its database is down, says so, and works once the
@@ -497,106 +360,4 @@ func forward(door net.Listener, network, target string) (stop func()) {
 		_ = door.Close()
 		carriers.Wait()
 	}
-}
-
-// A batch that would not fit into a message is refused in the plan.
-func TestTooLargeBatchesAreRefused(t *testing.T) {
-	t.Parallel()
-	s := start(t, Config{MaxStreamBytes: 1 << 40})
-	spec := &mergerv1.MergeSpec{BatchRows: 1 << 20}
-	for i := range 40 {
-		name := fmt.Sprintf("layer_%d", i)
-		s.peers.put(layer.Layer{
-			Name: name, Grid: utm(4000, 4000, 3e5, 5e6), HasGrid: true, Format: layer.FormatLegacy, StoredType: layer.Float64,
-			DeclaredType: layer.Float64, Table: layer.Table{Schema: "public", Name: name}, Generation: 1, HasIndices: true, HasKey: true,
-		})
-		spec.Layers = append(spec.Layers, &mergerv1.LayerSelection{Name: name})
-	}
-	_, err := s.info(t.Context(), spec)
-	fields := requireStatus(t, err, codes.ResourceExhausted, "LIMIT_EXCEEDED")
-	var most int32
-	if _, err := fmt.Sscan(fields["limit"], &most); err != nil || fields["field"] != "batch_rows" {
-		t.Fatalf("fields %v", fields)
-	}
-	spec.BatchRows = most
-	if _, err := s.info(t.Context(), spec); err != nil {
-		t.Errorf("%d rows are the limit, and: %v", most, err)
-	}
-}
-
-// The line of a stream in the log says what it did, whether it ended well or
-// not.
-func TestStreamsAreReported(t *testing.T) {
-	t.Parallel()
-	s := start(t, Config{})
-	rng := rand.New(rand.NewPCG(1, 8))
-	s.put(t, "birds", layer.FormatLegacy, generated(rng, utm(6, 7, 3e5, 5e6)))
-	s.put(t, "plants", layer.FormatLegacy, generated(rng, utm(6, 7, 3e5+12, 5e6)))
-	got := s.merge(t, specOf("birds", "plants"))[0]
-	facts := s.lineOf(t, "arrow.flight.protocol.FlightService/DoGet")
-	for name, want := range map[string]any{
-		"operation": "merge", "chunk": "rows 0:6", "layers": []any{"birds", "plants"}, "shifts": 1., "rows": float64(got.rows), "batches": 1.,
-		"cells": map[string]any{"birds": float64(got.trailer.Layers[0].Cells), "plants": float64(got.trailer.Layers[1].Cells)}, "code": "ok",
-	} {
-		if fmt.Sprint(facts[name]) != fmt.Sprint(want) {
-			t.Errorf("%s is %v in the log, want %v", name, facts[name], want)
-		}
-	}
-	if facts["request_id"] == "" || facts["bytes"].(float64) < 1000 {
-		t.Errorf("line %v", facts)
-	}
-	seconds, _ := facts["seconds"].(map[string]any)
-	for _, phase := range []string{"plan", "wait", "open", "first_batch", "read", "merge", "send"} {
-		if _, ok := seconds[phase].(float64); !ok {
-			t.Errorf("phase %s is not in %v", phase, seconds)
-		}
-	}
-	for name, want := range map[string]float64{
-		"rasterloom_merger_rows_merged_total": float64(got.rows), "rasterloom_merger_shifts_applied_total": 1,
-		"rasterloom_merger_batches_sent_total": 1, "rasterloom_merger_streams_running": 0, "rasterloom_merger_streams_total": 1,
-	} {
-		if v := s.metric(t, name); v != want {
-			t.Errorf("%s is %v, want %v", name, v, want)
-		}
-	}
-}
-
-// metric gives a metric of the process, added up over its labels.
-func (s *suite) metric(t *testing.T, name string) (value float64) {
-	t.Helper()
-	families, err := s.metrics.Gather()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, family := range families {
-		if family.GetName() == name {
-			for _, m := range family.GetMetric() {
-				value += m.GetCounter().GetValue() + m.GetGauge().GetValue()
-			}
-		}
-	}
-	return value
-}
-
-// lineOf gives the last line of a call in the log, as JSON has it.
-func (s *suite) lineOf(t *testing.T, method string) map[string]any {
-	t.Helper()
-	for deadline := time.Now().Add(5 * time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
-		lines := s.logs.FilterMessage("call").All()
-		for _, line := range slices.Backward(lines) {
-			if facts := line.ContextMap(); facts["method"] == method {
-				text, err := json.Marshal(facts)
-				if err != nil {
-					t.Fatal(err)
-				}
-				var plain map[string]any
-				if err := json.Unmarshal(text, &plain); err != nil {
-					t.Fatal(err)
-				}
-				return plain
-			}
-		}
-	}
-	t.Fatalf("the log has no line of %s", method)
-	return nil
 }

@@ -49,6 +49,8 @@ type Config struct {
 	Exports        int    `help:"Exports that run at the same time." env:"RASTERLOOM_EXPORTS" default:"2"`
 	WaitingExports int    `help:"Exports that may wait for others to end." env:"RASTERLOOM_WAITING_EXPORTS" default:"64"`
 	ExportsEach    int    `help:"Exports of one principal that may run or wait." env:"RASTERLOOM_EXPORTS_EACH" default:"16"`
+
+	lockTimeout time.Duration // of pgstore.Options; tests that lock a table change it
 }
 
 // New builds the service. Neither the database nor the other services have to
@@ -59,7 +61,9 @@ func New(ctx context.Context, cfg Config, deps boot.Deps) (*boot.Service, error)
 
 // build is New with the allocator of Arrow's buffers, which tests check.
 func build(ctx context.Context, cfg Config, deps boot.Deps, allocator memory.Allocator) (*boot.Service, error) {
-	store, err := pgstore.Open(ctx, cfg.DatabaseURL, pgstore.Options{ApplicationName: "rasterloom-merger", MaxConnections: cfg.MaxConnections})
+	store, err := pgstore.Open(ctx, cfg.DatabaseURL, pgstore.Options{
+		ApplicationName: "rasterloom-merger", MaxConnections: cfg.MaxConnections, LockTimeout: cfg.lockTimeout,
+	})
 	if err != nil {
 		return nil, err
 	}

@@ -281,6 +281,31 @@ func commandOf(t *testing.T, spec *mergerv1.MergeSpec) []byte {
 	return command
 }
 
+// A batch that would not fit into a message is refused in the plan.
+func TestTooLargeBatchesAreRefused(t *testing.T) {
+	t.Parallel()
+	s := start(t, Config{MaxStreamBytes: 1 << 40})
+	spec := &mergerv1.MergeSpec{BatchRows: 1 << 20}
+	for i := range 40 {
+		name := fmt.Sprintf("layer_%d", i)
+		s.peers.put(layer.Layer{
+			Name: name, Grid: utm(4000, 4000, 3e5, 5e6), HasGrid: true, Format: layer.FormatLegacy, StoredType: layer.Float64,
+			DeclaredType: layer.Float64, Table: layer.Table{Schema: "public", Name: name}, Generation: 1, HasIndices: true, HasKey: true,
+		})
+		spec.Layers = append(spec.Layers, &mergerv1.LayerSelection{Name: name})
+	}
+	_, err := s.info(t.Context(), spec)
+	fields := requireStatus(t, err, codes.ResourceExhausted, "LIMIT_EXCEEDED")
+	var most int32
+	if _, err := fmt.Sscan(fields["limit"], &most); err != nil || fields["field"] != "batch_rows" {
+		t.Fatalf("fields %v", fields)
+	}
+	spec.BatchRows = most
+	if _, err := s.info(t.Context(), spec); err != nil {
+		t.Errorf("%d rows are the limit, and: %v", most, err)
+	}
+}
+
 // JSON, protobuf and a path ask for the same table; every layer is listed.
 func TestDescriptors(t *testing.T) {
 	t.Parallel()

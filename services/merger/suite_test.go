@@ -11,6 +11,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"connectrpc.com/connect"
 	"github.com/apache/arrow-go/v18/arrow"
@@ -44,6 +45,9 @@ import (
 )
 
 func TestMain(m *testing.M) { pgtest.Main(m) }
+
+// patience is far more than anything here takes: a test that waits for it fails.
+const patience = 2 * time.Minute
 
 // suite is a merger on a database of its own, asked by its real protocols.
 type suite struct {
