@@ -82,7 +82,7 @@ func (s *scene) recover() {
 func (s *scene) look(when string, gone func() bool) {
 	s.gate.Lock()
 	defer s.gate.Unlock()
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	for gone != nil && !gone() {
 		if ctx.Err() != nil {

@@ -30,8 +30,10 @@ func (s *scene) spec() *schemav1.MigrationSpec {
 
 // awaitNote waits until the writers have noted a tile.
 func (s *scene) awaitNote() {
-	for s.count("SELECT count(*) FROM rasterloom.notes_1") == 0 && !s.t.Failed() {
-		time.Sleep(time.Millisecond)
+	for end := time.Now().Add(s.patience); s.count("SELECT count(*) FROM rasterloom.notes_1") == 0 && !s.t.Failed(); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			s.t.Error("the writers have noted no tile")
+		}
 	}
 }
 
@@ -76,7 +78,7 @@ func (s *scene) driveAs(key string, goal migrate.State) migrate.State {
 	var last error
 	for time.Now().Before(deadline) {
 		s.alive()
-		time.Sleep(10 * time.Millisecond)
+		time.Sleep(10 * time.Millisecond) // an operator is not as fast as a program
 		c := s.client()
 		// The same key each time: the same migration.
 		began, err := c.StartMigration(ctx, connect.NewRequest(&schemav1.StartMigrationRequest{

@@ -125,8 +125,10 @@ func TestResumesWhereItWas(t *testing.T) {
 	deaths := s.plan.count.deaths.Load()
 	// What a session did is counted by the time it ends.
 	s.stop()
-	for s.count("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name LIKE 'rasterloom%'") != 0 {
-		time.Sleep(10 * time.Millisecond)
+	for end := time.Now().Add(patience); s.count("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name LIKE 'rasterloom%'") != 0; time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("sessions of the dead are still there")
+		}
 	}
 	rows := s.count("SELECT count(*) FROM public.passthrough_birds")
 	twice := s.count("SELECT n_tup_ins FROM pg_stat_all_tables WHERE schemaname = 'rasterloom' AND relname = 'shadow_1'") - rows

@@ -57,7 +57,7 @@ func (s *scene) writers(n int) *crew {
 				s.gate.RLock()
 				s.write(random, w, n)
 				s.gate.RUnlock()
-				time.Sleep(time.Millisecond)
+				time.Sleep(time.Millisecond) // who looks gets the gate now and then
 			}
 		})
 	}
