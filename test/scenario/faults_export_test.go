@@ -100,16 +100,15 @@ func (e exporter) begin(ctx context.Context) (id string, err error) {
 
 func (e exporter) mustBegin(t *testing.T) (id string) {
 	t.Helper()
-	for {
+	for deadline := time.Now().Add(startLimit); ; time.Sleep(10 * time.Millisecond) {
 		id, err := e.begin(t.Context())
 		if err == nil {
 			return id
 		}
-		if connect.CodeOf(err) != connect.CodeUnavailable {
+		// Connections that were cut are found out as they are used: try again.
+		if connect.CodeOf(err) != connect.CodeUnavailable || time.Now().After(deadline) {
 			t.Fatal(err)
 		}
-		// Connections that were cut are found out as they are used: try again.
-		time.Sleep(10 * time.Millisecond)
 	}
 }
 
@@ -307,8 +306,10 @@ func TestFaultExports(t *testing.T) {
 		x.requireTruth(t, "database killed:", j, "DATABASE_UNAVAILABLE")
 		x.remove(t)
 		x.pool.Reset()
-		for x.pool.Ping(t.Context()) != nil { // it recovers
-			time.Sleep(10 * time.Millisecond)
+		for deadline := time.Now().Add(startLimit); x.pool.Ping(t.Context()) != nil; time.Sleep(10 * time.Millisecond) { // it recovers
+			if time.Now().After(deadline) {
+				t.Fatal("the database does not come back")
+			}
 		}
 		x.again(t, e, "a killed database")
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net"
 	"os"
 	"os/exec"
@@ -20,6 +21,8 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
+
+	"github.com/rasterloom/rasterloom/internal/pgtest"
 )
 
 // mortal is a suite whose process a test ends itself.
@@ -82,7 +85,7 @@ func TestFaultKilledServers(t *testing.T) {
 	for range times(2, 20) {
 		m := newMortal(t, url, pool)
 		c.readFourWays(t, r, m.flight, m.info(t, faultCommand), func() {
-			time.Sleep(time.Duration(rng.IntN(300)) * time.Millisecond)
+			time.Sleep(time.Duration(rng.IntN(300)) * time.Millisecond) // at any moment
 			if err := m.process.Kill(); err != nil {
 				t.Error(err)
 			}
@@ -100,8 +103,10 @@ func TestFaultStoppedServers(t *testing.T) {
 	r := startReaders(t)
 	failed, complete, short := 0, 0, 0
 	var longest, said time.Duration
+	// While it says so its door is open: long enough to be asked on a busy machine.
+	const delay, limit = 3 * time.Second, 30 * time.Second // the limit is the default
 	for range times(1, 10) {
-		m := newMortal(t, url, pool, "--drain-delay=1s", "--merger-connections=1", "--merger-band-bytes=1000000")
+		m := newMortal(t, url, pool, fmt.Sprint("--drain-delay=", delay), "--merger-connections=1", "--merger-band-bytes=1000000")
 		info := m.info(t, faultCommand)
 		conn, err := grpc.NewClient(m.flight, grpc.WithTransportCredentials(insecure.NewCredentials()))
 		if err != nil {
@@ -142,14 +147,16 @@ func TestFaultStoppedServers(t *testing.T) {
 			defer mu.Unlock()
 			return float64(failed + short + complete - before)
 		}
-		for m.metric(t, "rasterloom_merger_streams_running")+ended() < 20 {
-			time.Sleep(5 * time.Millisecond)
+		for deadline := time.Now().Add(startLimit); m.metric(t, "rasterloom_merger_streams_running")+ended() < 20; time.Sleep(5 * time.Millisecond) {
+			if time.Now().After(deadline) {
+				t.Fatalf("%v streams are at work", m.metric(t, "rasterloom_merger_streams_running"))
+			}
 		}
 		asked := time.Now()
 		if err := m.process.Signal(syscall.SIGTERM); err != nil {
 			t.Fatal(err)
 		}
-		for health() != healthv1.HealthCheckResponse_NOT_SERVING {
+		for health() != healthv1.HealthCheckResponse_NOT_SERVING { // ends with the door open or shut
 			time.Sleep(time.Millisecond)
 		}
 		said = max(said, time.Since(asked))
@@ -164,7 +171,7 @@ func TestFaultStoppedServers(t *testing.T) {
 	}
 	t.Logf("20 streams when asked to stop: %d complete, %d failed, %d short ones accepted; NOT_SERVING after %v, gone after %v at most",
 		complete, failed, short, said.Round(time.Millisecond), longest.Round(time.Millisecond))
-	if short > 0 || complete == 0 || longest > 32*time.Second {
+	if short > 0 || complete == 0 || longest > delay+limit+10*time.Second { // and what it takes to end
 		t.Error("a short table was accepted, nothing was ended well, or it took too long")
 	}
 }
@@ -290,8 +297,10 @@ func TestFaultDeadClients(t *testing.T) {
 // bytes leased, and not more goroutines than before, where that is known.
 func (b broken) requireNothing(t *testing.T, goroutines float64) time.Duration {
 	t.Helper()
-	const promised = 15 * time.Second
-	for began := time.Now(); ; time.Sleep(20 * time.Millisecond) {
+	// Clients that are stopped, or silent, are found out by pings within 15 s.
+	const promised = 15*time.Second + 2*time.Second // and what the look itself takes
+	began := time.Now()
+	pgtest.Within(t, promised, func() string {
 		var active int
 		err := b.pool.QueryRow(t.Context(), `SELECT count(*) FROM pg_stat_activity
 			WHERE datname = current_database() AND application_name = 'rasterloom-merger' AND state <> 'idle'`).Scan(&active)
@@ -302,11 +311,9 @@ func (b broken) requireNothing(t *testing.T, goroutines float64) time.Duration {
 		now := b.metric(t, "go_goroutines")
 		const slack = 4 // of the runtime, and of connections that are kept for reuse
 		if active == 0 && leased == 0 && running == 0 && (goroutines == 0 || now <= goroutines+slack) {
-			return time.Since(began)
+			return ""
 		}
-		if time.Since(began) > promised+2*time.Second { // and what the look itself takes
-			t.Fatalf("after %v: %d backends at work, %v bytes leased, %v streams, %v goroutines (%v before)",
-				time.Since(began), active, leased, running, now, goroutines)
-		}
-	}
+		return fmt.Sprintf("%d backends at work, %v bytes leased, %v streams, %v goroutines (%v before)", active, leased, running, now, goroutines)
+	})
+	return time.Since(began)
 }

@@ -387,7 +387,7 @@ func TestFaultTerminatedBackends(t *testing.T) {
 	for range times(5, 50) {
 		info := b.info(t, faultCommand)
 		c.readFourWays(t, r, b.flight, info, func() {
-			time.Sleep(time.Duration(rng.IntN(400)) * time.Millisecond)
+			time.Sleep(time.Duration(rng.IntN(400)) * time.Millisecond) // at any moment
 			var n int
 			err := b.pool.QueryRow(t.Context(), `SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
 				WHERE datname = current_database() AND application_name = 'rasterloom-merger'`).Scan(&n)

@@ -31,6 +31,8 @@ import (
 func TestMain(m *testing.M) { pgtest.Main(m) }
 
 const (
+	// patience is far more than anything here takes: a test that waits for it fails.
+	patience = time.Minute
 	// ticketKey signs tickets.
 	ticketKey = "a-key-that-the-tests-know-0123456789"
 	// ingestMaxBytes is the quota of a stream of DoPut.
@@ -93,7 +95,7 @@ func newWorld(t *testing.T) *world {
 			t.Logf("the suite said:\n%s", bytes.Join(lines, []byte("\n")))
 		}
 	})
-	for deadline := time.Now().Add(time.Minute); ; time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); ; time.Sleep(20 * time.Millisecond) {
 		if text, err := os.ReadFile(ready); err == nil {
 			said := struct {
 				URL       string `json:"url"`
@@ -239,7 +241,7 @@ func (w *world) stage() (s stage) {
 	w.do("DROP TABLE public.gone")
 	started := w.must(exportService+"StartExport", object("spec", object("merge", merged(named("plain")), "name", `"mine.parquet"`), "idempotencyKey", `"key 1"`), "alice")
 	s.export = regexp.MustCompile(`"id":"([^"]*)"`).FindStringSubmatch(started)[1]
-	for deadline := time.Now().Add(time.Minute); ; time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); ; time.Sleep(20 * time.Millisecond) {
 		if strings.Contains(w.must(exportService+"GetExport", object("id", quote(s.export)), "alice"), "EXPORT_STATE_SUCCEEDED") {
 			break
 		}
@@ -261,7 +263,7 @@ var etagPattern = regexp.MustCompile(`"etag":"([^"]*)"`)
 func (w *world) await(id, state string) string {
 	w.t.Helper()
 	var text string
-	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
 		text = w.must(migrationService+"GetMigration", object("id", quote(id)))
 		if strings.Contains(text, `"MIGRATION_STATE_`+state+`"`) &&
 			w.ask("SELECT count(*) FROM rasterloom.migration WHERE lease_until IS NOT NULL") == "0" {
@@ -358,7 +360,7 @@ func (w *world) rests(before resting) string {
 	const kept = 8
 	var now resting
 	var busy string
-	for deadline := time.Now().Add(15 * time.Second); time.Now().Before(deadline); time.Sleep(100 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(100 * time.Millisecond) {
 		now = w.rest()
 		busy = w.ask("SELECT count(*)::text FROM pg_stat_activity WHERE datname = current_database() AND application_name LIKE 'rasterloom%' AND state <> 'idle'")
 		if now.goroutines <= before.goroutines+kept && now.leased == 0 && now.streams == 0 && now.calls == 0 && busy == "0" {
