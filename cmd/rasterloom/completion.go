@@ -62,6 +62,8 @@ func (c completeCommand) Run(ctx context.Context) error {
 	if len(words) == 0 {
 		words = []string{""}
 	}
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
 	// An error is not told: whoever is typing wants none in between.
 	out, _ := complete(ctx, words)
 	for _, candidate := range out {
@@ -223,8 +225,6 @@ func namesLayers(value *kong.Value) bool {
 
 // layersLike asks the suite for the layers whose names begin so.
 func layersLike(ctx context.Context, before []string, word, prefix string) ([]string, error) {
-	ctx, cancel := context.WithTimeout(ctx, patience)
-	defer cancel()
 	args := []string{"layers", "list"}
 	for i, w := range before {
 		name, _, hasValue := strings.Cut(w, "=")

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 )
 
 // inBash completes a command line as bash does at a tab.
@@ -44,16 +45,25 @@ func TestCompletionInBash(t *testing.T) {
 	if out, err := exec.CommandContext(t.Context(), "touch", folder+"/a.csv", folder+"/b.parquet").CombinedOutput(); err != nil {
 		t.Fatalf("%v %s", err, out)
 	}
-	cmd := exec.CommandContext(t.Context(), "bash", "-c", inBash, "bash", bin, folder)
-	cmd.Env = append(environment(), "RASTERLOOM_URL="+b.schema)
 	var typed, want []string
 	for _, l := range lines {
 		typed, want = append(typed, l[0]), append(want, l[1])
 	}
-	cmd.Stdin = strings.NewReader(strings.Join(typed, "\n") + "\n")
-	out, err := cmd.CombinedOutput()
-	if got := strings.Split(strings.TrimSuffix(string(out), "\n"), "\n"); err != nil || !slices.Equal(got, want) {
-		t.Errorf("bash completes\n%q, want\n%q (%v)", got, want, err)
+	// A shell waits a second for the names of layers: too little, now and then, on a
+	// busy machine.
+	for deadline := time.Now().Add(startLimit); ; {
+		cmd := exec.CommandContext(t.Context(), "bash", "-c", inBash, "bash", bin, folder)
+		cmd.Env = append(environment(), "RASTERLOOM_URL="+b.schema)
+		cmd.Stdin = strings.NewReader(strings.Join(typed, "\n") + "\n")
+		out, err := cmd.CombinedOutput()
+		got := strings.Split(strings.TrimSuffix(string(out), "\n"), "\n")
+		if err == nil && slices.Equal(got, want) {
+			break
+		}
+		if err != nil || time.Now().After(deadline) {
+			t.Errorf("bash completes\n%q, want\n%q (%v)", got, want, err)
+			break
+		}
 	}
 	for _, shell := range []string{"zsh", "fish", "powershell"} {
 		if got := command(t, bin, "completion", shell); got.status != 0 || !strings.Contains(got.out, "rasterloom") {
