@@ -139,9 +139,9 @@ func ask[Req, Res any](ctx context.Context, c client, service string,
 
 // allLayers lists the whole catalog, page by page.
 func allLayers(ctx context.Context, c client, filter *schemav1.ListLayersRequest) (*schemav1.ListLayersResponse, error) {
-	all := &schemav1.ListLayersResponse{}
+	all, schema := &schemav1.ListLayersResponse{}, c.schema()
 	for {
-		page, err := ask(ctx, c, "schema", c.schema().ListLayers, filter)
+		page, err := ask(ctx, c, "schema", schema.ListLayers, filter)
 		if err != nil {
 			return nil, err
 		}

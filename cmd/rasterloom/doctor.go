@@ -110,7 +110,8 @@ func (d *doctor) service(ctx context.Context, name, healthName string) bool {
 	before := time.Now()
 	answer, err := d.c.health(ctx, at, healthName)
 	if err != nil {
-		d.say(name, stateFailed, d.absent(ctx, where, &err), "%v", err)
+		mend, why := d.absent(ctx, where, err)
+		d.say(name, stateFailed, mend, "%v", why)
 		return false
 	}
 	after := time.Now()
@@ -132,25 +133,24 @@ func (d *doctor) service(ctx context.Context, name, healthName string) bool {
 	return answer.status == "SERVING"
 }
 
-// absent says how to mend that nobody answers.
-func (d *doctor) absent(ctx context.Context, where *url.URL, err *error) string {
+// absent says how to mend that nobody answers, and why nobody does.
+func (d *doctor) absent(ctx context.Context, where *url.URL, err error) (mend string, why error) {
 	d.unreachable = true
 	port := where.Port()
 	if port == "" {
 		port = map[string]string{"http": "80", "https": "443"}[where.Scheme]
 	}
 	address := net.JoinHostPort(where.Hostname(), port)
-	if _, ok := errors.AsType[*boot.CredentialsError](*err); ok {
-		return "see `rasterloom doctor --help` for the flags of the connection"
+	if _, ok := errors.AsType[*boot.CredentialsError](err); ok {
+		return "see `rasterloom doctor --help` for the flags of the connection", err
 	}
 	conn, dialErr := (&net.Dialer{Timeout: 3 * time.Second}).DialContext(ctx, "tcp", address)
 	if dialErr != nil {
-		*err = fmt.Errorf("nobody listens at %s", address)
-		return "start the suite with `rasterloom up`, or say with --url, or RASTERLOOM_URL, where it is"
+		return "start the suite with `rasterloom up`, or say with --url, or RASTERLOOM_URL, where it is", fmt.Errorf("nobody listens at %s", address)
 	}
 	_ = conn.Close()
-	*err = fmt.Errorf("port %s on %s is in use, but not by Rasterloom, or not in the way asked (%s): %w", port, where.Hostname(), where.Scheme, *err)
-	return fmt.Sprintf("see which process has the port (lsof -i :%s); with TLS the URL begins with https, and --ca names the authorities", port)
+	return fmt.Sprintf("see which process has the port (lsof -i :%s); with TLS the URL begins with https, and --ca names the authorities", port),
+		fmt.Errorf("port %s on %s is in use, but not by Rasterloom, or not in the way asked (%s): %w", port, where.Hostname(), where.Scheme, err)
 }
 
 // condition is what a service says of itself.

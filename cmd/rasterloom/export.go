@@ -45,10 +45,10 @@ func (c exportCommand) Run(ctx context.Context) error {
 	id := started.GetExport().GetId()
 	p := newPainter(os.Stdout)
 	last, err := c.follow(ctx, p, id)
-	if ctx.Err() != nil {
+	switch {
+	case err != nil && ctx.Err() != nil:
 		return c.cancel(ctx, id)
-	}
-	if err != nil {
+	case err != nil:
 		return &askError{client: c.client, service: "merger", err: err}
 	}
 	switch last.GetState() {

@@ -63,9 +63,10 @@ func (c checkCommand) Run(ctx context.Context) error {
 	}
 	found := make([]checked, len(names))
 	var bad []string
+	schema, coordinates := c.schema(), c.coordinates() // each by one connection for all layers
 	for i, name := range names {
 		var err error
-		if found[i], err = c.check(ctx, name); err != nil {
+		if found[i], err = c.check(ctx, schema, coordinates, name); err != nil {
 			return err
 		}
 		if found[i].bad() {
@@ -85,8 +86,8 @@ func (c checkCommand) Run(ctx context.Context) error {
 	return nil
 }
 
-func (c checkCommand) check(ctx context.Context, name string) (checked, error) {
-	format, err := ask(ctx, c.client, "schema", c.schema().DetectFormat, &schemav1.DetectFormatRequest{Name: name, Scan: c.Scan})
+func (c checkCommand) check(ctx context.Context, schema schemav1connect.SchemaServiceClient, coordinates schemav1connect.CoordinateServiceClient, name string) (checked, error) {
+	format, err := ask(ctx, c.client, "schema", schema.DetectFormat, &schemav1.DetectFormatRequest{Name: name, Scan: c.Scan})
 	if err != nil {
 		return checked{}, err
 	}
@@ -98,7 +99,7 @@ func (c checkCommand) check(ctx context.Context, name string) (checked, error) {
 	if c.StatementTimeout > 0 {
 		req.StatementTimeout = durationpb.New(c.StatementTimeout)
 	}
-	res, err := ask(ctx, c.client, "schema", c.coordinates().ValidateCoordinates, req)
+	res, err := ask(ctx, c.client, "schema", coordinates.ValidateCoordinates, req)
 	if err != nil {
 		return checked{}, err
 	}

@@ -45,6 +45,12 @@ func (s migrationSpec) flags() string {
 			text += flag.name
 		}
 	}
+	if s.Rate != 0 {
+		text += fmt.Sprint(" --rate ", s.Rate)
+	}
+	if s.DiskHeadroom != nil {
+		text += fmt.Sprint(" --disk-headroom ", *s.DiskHeadroom)
+	}
 	return text
 }
 

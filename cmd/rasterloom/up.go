@@ -70,8 +70,8 @@ func (c upCommand) Run(ctx context.Context) error {
 	})
 }
 
-// serve serves the suite until ctx ends, and logs to a file. began is called once the suite can be
-// asked, with a context that ends when the suite stops.
+// serve serves the suite until ctx ends, and logs to a file. began is called once
+// the suite can be asked, with a context that ends when the suite stops.
 func (c upCommand) serve(ctx context.Context, logs *os.File, began func(context.Context, running)) error {
 	if err := c.check(); err != nil {
 		return err
@@ -112,6 +112,7 @@ func (c upCommand) serve(ctx context.Context, logs *os.File, began func(context.
 	if c.ReadyFile != "" {
 		said := ready{PID: os.Getpid(), URL: process.URL(), FlightURI: process.FlightURI(), DatabaseURL: database.url}
 		if err := writeReady(c.ReadyFile, said); err != nil {
+			closeAll(services)
 			process.Close()
 			return err
 		}
@@ -162,14 +163,21 @@ func suite(ctx context.Context, process *boot.Process, databaseURL string, weave
 	} {
 		service, err := build()
 		if err != nil {
-			for _, s := range services {
-				s.Close()
-			}
+			closeAll(services)
 			return nil, err
 		}
 		services = append(services, service)
 	}
 	return services, nil
+}
+
+// closeAll gives up services that were never served.
+func closeAll(services []*boot.Service) {
+	for _, s := range services {
+		if s.Close != nil {
+			s.Close()
+		}
+	}
 }
 
 // database is the PostgreSQL that the suite works on.
@@ -192,12 +200,12 @@ func (c upCommand) database(ctx context.Context) (*database, error) {
 			return nil, err
 		}
 	}
-	err := newPainter(os.Stderr)
-	server, startErr := localpg.Start(ctx, localpg.Options{DataDir: dir, Progress: func(what string) {
-		err.line(dim, what+" …", "")
+	p := newPainter(os.Stderr)
+	server, err := localpg.Start(ctx, localpg.Options{DataDir: dir, Progress: func(what string) {
+		p.line(dim, what+" …", "")
 	}})
-	if startErr != nil {
-		return nil, startErr
+	if err != nil {
+		return nil, err
 	}
 	kept := "data kept in " + dir
 	if c.Throwaway {
