@@ -191,11 +191,13 @@ baseline: tools ## At a release: keep the contracts, for buf breaking to compare
 .PHONY: tools
 tools: $(BIN)/.tools ## Install the pinned tools into .bin/
 
-$(BIN)/.tools: tools/go.mod tools/go.sum tools/protoc/go.mod tools/protoc/go.sum
+$(BIN)/.tools: tools/go.mod tools/go.sum tools/protoc/go.mod tools/protoc/go.sum tools/grpcurl/go.mod tools/grpcurl/go.sum
 	@echo 'Building the tools into .bin/ (a few minutes, once)'
 	@mkdir -p $(BIN)
 	@cd tools && GOWORK=off GOBIN=$(BIN) go install tool
 	@cd tools/protoc && GOWORK=off GOBIN=$(BIN) go install tool
+	@# Apart, so that what a client of the tests needs moves no version of a linter.
+	@cd tools/grpcurl && GOWORK=off GOBIN=$(BIN) go install tool
 	@touch $@
 
 .PHONY: venv

@@ -132,21 +132,23 @@ def test_curl(loom: rl.Loom, suite) -> None:
     told(*answers, loom)
 
 
-def test_reflection(loom: rl.Loom, suite) -> None:
-    methods, brace, answers = run("bash examples/clients/reflection.sh", suite.url).partition("{")
-    listed = {line.split("/")[0].rpartition(".")[2] for line in methods.splitlines()}
+@pytest.mark.parametrize("program", ["reflection", "grpcurl"])
+def test_reflection(loom: rl.Loom, suite, program: str) -> None:
+    listed, brace, answers = run(f"bash examples/clients/{program}.sh", suite.url).partition("{")
+    services = {line.split("/")[0].rpartition(".")[2] for line in listed.splitlines()}
     contracts = "".join(path.read_text() for path in (ROOT / "proto" / "rasterloom").rglob("*.proto"))
-    assert listed - {"Health"} == set(re.findall(r"^service (\w+)", contracts, re.M))
+    assert services - {"Health", "ServerReflection"} == set(re.findall(r"^service (\w+)", contracts, re.M))
     told(*json.loads("[" + re.sub(r"}\n{", "},{", brace + answers) + "]"), loom)
 
 
 def test_grpc_without_reflection(suite) -> None:
-    command = re.search(r"`(buf curl .*?) …`", PAGE)[1]
-    method = f"{suite.url}/rasterloom.schema.v1.SchemaService/GetLayer"
-    answer = json.loads(
-        run(command, "--protocol", "grpc", "--http2-prior-knowledge", "--data", '{"name": "coads_sst_jan"}', method)
-    )
-    assert answer["layer"]["name"] == "coads_sst_jan"
+    method, asked = "rasterloom.schema.v1.SchemaService/GetLayer", '{"name": "coads_sst_jan"}'
+    for program, rest in (
+        ("buf curl", ["--protocol=grpc", "--http2-prior-knowledge", "--data", asked, f"{suite.url}/{method}"]),
+        ("grpcurl", ["-plaintext", "-d", asked, suite.url.removeprefix("http://"), method]),
+    ):
+        command = re.search(rf"`({program} -.*?) …`", PAGE)[1]
+        assert json.loads(run(command, *rest))["layer"]["name"] == "coads_sst_jan"
 
 
 def test_an_export_is_the_same_table(exports: Path, suite, sent: dict) -> None:
