@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -12,6 +13,7 @@ import (
 	"time"
 
 	"connectrpc.com/connect"
+	"google.golang.org/grpc"
 
 	"github.com/rasterloom/rasterloom/fault"
 	"github.com/rasterloom/rasterloom/gen/rasterloom/aligner/v1/alignerv1connect"
@@ -135,6 +137,50 @@ func ask[Req, Res any](ctx context.Context, c client, service string,
 		return nil, failed
 	}
 	return res.Msg, nil
+}
+
+// flightClient asks a merger by Arrow Flight.
+type flightClient struct {
+	client // its merger is where Flight is spoken
+	conn   *grpc.ClientConn
+}
+
+// flight makes the client of what answers by Arrow Flight at an address. Nothing is
+// asked yet, and nobody need be there.
+func (c client) flight(address string) (*flightClient, error) {
+	conn, err := boot.DialFlight(c.ClientConfig, address)
+	if err != nil {
+		return nil, err
+	}
+	c.MergerURL = address
+	return &flightClient{c, conn}, nil
+}
+
+// failed turns a call's error into one for people, as ask does.
+func (f *flightClient) failed(ctx context.Context, err error) error {
+	said, ok := errors.AsType[*connect.Error](wire.ConnectFromStatus(err))
+	if !ok {
+		return err
+	}
+	why := error(said)
+	if at, err := url.Parse(f.MergerURL); err == nil && said.Code() == connect.CodeUnavailable {
+		// gRPC says that there was no connection, and not why.
+		why = errors.Join(said, knock(ctx, at))
+	}
+	return &askError{client: f.client, service: "merger", err: why, stopped: ctx.Err() != nil}
+}
+
+// knock looks whether anybody listens at an address, and gives why not.
+func knock(ctx context.Context, at *url.URL) error {
+	conn, err := (&net.Dialer{Timeout: 3 * time.Second}).DialContext(ctx, "tcp", net.JoinHostPort(at.Hostname(), portOf(at)))
+	if err != nil {
+		return err
+	}
+	return conn.Close()
+}
+
+func portOf(at *url.URL) string {
+	return cmp.Or(at.Port(), map[string]string{"http": "80", "https": "443"}[at.Scheme])
 }
 
 // allLayers lists the whole catalog, page by page.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -13,7 +14,6 @@ import (
 	"strings"
 	"time"
 
-	"connectrpc.com/connect"
 	"github.com/jedib0t/go-pretty/v6/text"
 
 	"github.com/rasterloom/rasterloom/cmd/rasterloom/internal/table"
@@ -24,12 +24,14 @@ import (
 	schemav1 "github.com/rasterloom/rasterloom/gen/rasterloom/schema/v1"
 	"github.com/rasterloom/rasterloom/gen/rasterloom/schema/v1/schemav1connect"
 	"github.com/rasterloom/rasterloom/internal/boot"
-	"github.com/rasterloom/rasterloom/internal/wire"
 )
 
 // maxSkew is how far clocks may be apart: tickets are good for 15 minutes, and
 // tokens of an OIDC provider for about as long.
 const maxSkew = 30 * time.Second
+
+// checkup is how long a service may take to say whether it is well.
+const checkup = 10 * time.Second
 
 type doctorCommand struct {
 	client
@@ -105,7 +107,7 @@ func (d *doctor) service(ctx context.Context, name, healthName string) bool {
 		d.say(name, stateFailed, "give --url as http://HOST:PORT", "%q is not an address", at)
 		return false
 	}
-	ctx, cancel := context.WithTimeout(ctx, min(d.c.Timeout, 10*time.Second))
+	ctx, cancel := context.WithTimeout(ctx, min(d.c.Timeout, checkup))
 	defer cancel()
 	before := time.Now()
 	answer, err := d.c.health(ctx, at, healthName)
@@ -136,19 +138,14 @@ func (d *doctor) service(ctx context.Context, name, healthName string) bool {
 // absent says how to mend that nobody answers, and why nobody does.
 func (d *doctor) absent(ctx context.Context, where *url.URL, err error) (mend string, why error) {
 	d.unreachable = true
-	port := where.Port()
-	if port == "" {
-		port = map[string]string{"http": "80", "https": "443"}[where.Scheme]
-	}
-	address := net.JoinHostPort(where.Hostname(), port)
 	if _, ok := errors.AsType[*boot.CredentialsError](err); ok {
 		return "see `rasterloom doctor --help` for the flags of the connection", err
 	}
-	conn, dialErr := (&net.Dialer{Timeout: 3 * time.Second}).DialContext(ctx, "tcp", address)
-	if dialErr != nil {
-		return "start the suite with `rasterloom up`, or say with --url, or RASTERLOOM_URL, where it is", fmt.Errorf("nobody listens at %s", address)
+	port := portOf(where)
+	if knock(ctx, where) != nil {
+		return "start the suite with `rasterloom up`, or say with --url, or RASTERLOOM_URL, where it is",
+			fmt.Errorf("nobody listens at %s", net.JoinHostPort(where.Hostname(), port))
 	}
-	_ = conn.Close()
 	return fmt.Sprintf("see which process has the port (lsof -i :%s); with TLS the URL begins with https, and --ca names the authorities", port),
 		fmt.Errorf("port %s on %s is in use, but not by Rasterloom, or not in the way asked (%s): %w", port, where.Hostname(), where.Scheme, err)
 }
@@ -254,12 +251,7 @@ func (d *doctor) flight(ctx context.Context, layer string) {
 		d.say("merger plans", stateFailed, "", "%v", err)
 		return
 	}
-	at := d.c.FlightURL
-	if at == "" {
-		at = plan.GetFlightUri()
-	}
-	ctx, cancel := context.WithTimeout(ctx, min(d.c.Timeout, 10*time.Second))
-	defer cancel()
+	at := cmp.Or(d.c.FlightURL, plan.GetFlightUri())
 	if err := d.reachFlight(ctx, at); err != nil {
 		d.say("flight", stateFailed, "open the port between here and there, or say with --flight-url how the merger is reached from here", "%s: %v", at, err)
 		return
@@ -268,18 +260,18 @@ func (d *doctor) flight(ctx context.Context, layer string) {
 }
 
 func (d *doctor) reachFlight(ctx context.Context, at string) error {
-	conn, err := boot.DialFlight(d.c.ClientConfig, at)
+	merger, err := d.c.flight(at)
 	if err != nil {
 		return err
 	}
-	defer conn.Close()
-	err = wire.ConnectFromStatus(table.Reach(ctx, conn))
-	if said, ok := errors.AsType[*connect.Error](err); ok {
-		asked := d.c.client
-		asked.MergerURL = at
-		return &askError{client: asked, service: "merger", err: said}
+	defer merger.conn.Close()
+	merger.Timeout = min(merger.Timeout, checkup)
+	limited, cancel := context.WithTimeout(ctx, merger.Timeout)
+	defer cancel()
+	if err := table.Reach(limited, merger.conn); err != nil {
+		return merger.failed(ctx, err)
 	}
-	return err
+	return nil
 }
 
 func (d *doctor) print() error {

@@ -2,24 +2,20 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
-	"net"
-	"net/url"
 	"os"
 	"strings"
 	"time"
 
-	"connectrpc.com/connect"
 	"golang.org/x/term"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/rasterloom/rasterloom/cmd/rasterloom/internal/table"
 	mergerv1 "github.com/rasterloom/rasterloom/gen/rasterloom/merger/v1"
-	"github.com/rasterloom/rasterloom/internal/boot"
-	"github.com/rasterloom/rasterloom/internal/wire"
 )
 
 type mergeCommand struct {
@@ -120,20 +116,16 @@ func (c mergeCommand) write(ctx context.Context, spec *mergerv1.MergeSpec, out i
 	for _, w := range plan.GetWarnings() {
 		p.prose("", p.paint(yellow, "warning")+"  "+w)
 	}
-	// From here on, the merger is where it answers by Flight.
-	if asker.MergerURL = c.FlightURL; asker.MergerURL == "" {
-		asker.MergerURL = plan.GetFlightUri()
-	}
-	conn, err := boot.DialFlight(c.ClientConfig, asker.MergerURL)
+	merger, err := asker.flight(cmp.Or(c.FlightURL, plan.GetFlightUri()))
 	if err != nil {
 		return 0, err
 	}
-	defer conn.Close()
+	defer merger.conn.Close()
 	command, err := proto.Marshal(spec)
 	if err != nil {
 		return 0, err
 	}
-	reader := table.Reader{Conn: conn, Patience: c.Timeout}
+	reader := table.Reader{Conn: merger.conn, Patience: c.Timeout}
 	if p.width > 0 {
 		reader.Progress = p.merging()
 		defer fmt.Fprint(p, "\r\x1b[K")
@@ -145,32 +137,14 @@ func (c mergeCommand) write(ctx context.Context, spec *mergerv1.MergeSpec, out i
 	case ctx.Err() != nil:
 		return rows, errStopped
 	case errors.Is(err, table.ErrSilent):
-		return rows, fmt.Errorf("%s has said nothing for %v, which --timeout allows; nothing is written", asker.MergerURL, c.Timeout)
+		return rows, fmt.Errorf("%s has said nothing for %v, which --timeout allows; nothing is written", merger.MergerURL, c.Timeout)
 	}
-	said, ok := errors.AsType[*connect.Error](wire.ConnectFromStatus(err))
-	switch {
-	case !ok:
-		return rows, err
-	case rows == 0:
-		// gRPC says that there was no connection, and not why.
-		return 0, &askError{client: asker, service: "merger", err: errors.Join(said, dial(ctx, asker.MergerURL)), stopped: ctx.Err() != nil}
-	default:
-		f := (&askError{client: asker, service: "merger", err: said}).fault()
+	failed := merger.failed(ctx, err)
+	if asked, ok := errors.AsType[*askError](failed); ok && rows > 0 {
+		f := asked.fault()
 		return rows, fmt.Errorf("the stream broke off after %s rows, and nothing is written: %s (%s)", grouped(rows), f.Message, f.Reason)
 	}
-}
-
-// dial looks whether anybody listens at an address, and gives why not.
-func dial(ctx context.Context, address string) error {
-	at, err := url.Parse(address)
-	if err != nil {
-		return err
-	}
-	conn, err := (&net.Dialer{Timeout: 3 * time.Second}).DialContext(ctx, "tcp", at.Host)
-	if err != nil {
-		return err
-	}
-	return conn.Close()
+	return rows, failed
 }
 
 // merging prints how a table grows, a few times a second.

@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
 	"time"
 
@@ -64,6 +65,9 @@ func TestDoctorCommand(t *testing.T) {
 	}
 	doctor(0, map[string]string{"catalog": "ok", "flight": "ok"}, at)
 	doctor(1, map[string]string{"flight": "failed"}, at, "--flight-url=grpc://127.0.0.1:1")
+	if got := command(t, bin, "doctor", at, "--flight-url=grpc://127.0.0.1:1"); !strings.Contains(got.out, "grpc://127.0.0.1:1: no merger service") {
+		t.Errorf("where nobody listens, it says %s", got.out)
+	}
 	doctor(3, map[string]string{"schema": "failed", "merger": "failed"}, "--url=http://127.0.0.1:1")
 	doctor(3, map[string]string{"schema": "ok", "aligner": "failed"}, at, "--aligner-url=http://127.0.0.1:1")
 
