@@ -110,6 +110,44 @@ def test_another_server(
     assert "\n" not in str(caught.value)
 
 
+def test_a_connection_that_was_closed() -> None:
+    for call in CALLS.values():
+        with nobody() as address, rl.connect(f"http://{address}") as loom:
+            pass
+        with pytest.raises(rl.FailedPrecondition, match=f"{address} was closed") as caught:
+            call(loom)
+        assert caught.value.reason == "NOT_CONNECTED"
+
+
+@contextlib.contextmanager
+def silent() -> Iterator[str]:
+    """A listener that takes a caller and says nothing."""
+    with socket.create_server(("127.0.0.1", 0)) as door:
+        yield f"127.0.0.1:{door.getsockname()[1]}"
+
+
+@pytest.mark.parametrize("listens", [nobody, silent, older])
+def test_a_notebook_shows_a_merge_whatever_answers(
+    listens: Callable[[], contextlib.AbstractContextManager[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rl.merge, "NOTEBOOK_PATIENCE", 0.2)
+    with listens() as address, rl.connect(f"http://{address}") as loom:
+        merge = loom.merge(["<b>", SST])
+        shown = merge._repr_html_()
+    assert "&lt;Merge of &lt;b&gt;, coads_sst_jan; not read yet&gt;" in shown
+    assert "no plan" in shown
+    assert address in shown
+    assert "was closed" in merge._repr_html_()
+
+
+def test_a_notebook_shows_a_merge_whatever_its_token_does() -> None:
+    def nowhere() -> str:
+        raise KeyError("the vault is away")
+
+    with nobody() as address, rl.connect(f"http://{address}", token=nowhere) as loom:
+        assert "the vault is away" in loom.merge([SST])._repr_html_()
+
+
 def test_the_port_of_postgresql(suite: demo_suite.Suite) -> None:
     """PostgreSQL itself: the suite's own listens on a socket of the file system, which is put behind a port."""
     with psycopg.connect(suite.database_url) as connection:

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import time
+from html import escape
 from pathlib import Path
 
 import demo
@@ -14,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import rasters
+import suite as demo_suite
 
 import rasterloom as rl
 
@@ -55,6 +57,20 @@ def test_sea_surface_temperatures_are_half_a_pixel_apart(loom: rl.Loom) -> None:
     assert "<table>" in report._repr_html_()
     figure = report.plot()
     assert len(figure.axes) == 1
+
+
+def test_a_notebook_shows_what_a_merge_would_make(suite: demo_suite.Suite) -> None:
+    with rl.connect(suite.url) as loom:
+        merge = loom.merge(SST)
+        shown = merge._repr_html_()
+        # No way to the cells was opened, and the plan is asked for once.
+        assert loom._connection._sources == {}
+    assert merge._repr_html_() == shown
+    assert shown.count("<table>") == 2
+    assert "&lt;Merge of coads_sst_jan, oisst_19811231; not read yet&gt;" in shown
+    for told in ("lattice", f"at most {merge.plan.max_rows:,}", "SHIFT", *merge.plan.warnings):
+        assert escape(told) in shown
+    assert merge.plan.warnings
 
 
 @pytest.mark.parametrize("batch_rows", [None, 1, 1000])

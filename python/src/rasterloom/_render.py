@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-STYLE = "text-align: left; padding: 0.15em 0.9em 0.15em 0; white-space: nowrap"
+STYLE = "text-align: left; padding: 0.15em 0.9em 0.15em 0"
+SENTENCE = 80
+"""Characters from which the text of a cell is broken into lines."""
 
 
 def text_table(headers: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[str] = ()) -> str:
@@ -34,10 +36,13 @@ def text_table(headers: Sequence[str], rows: Sequence[Sequence[str]], *, right: 
 
 def html_table(headers: Sequence[str], rows: Sequence[Sequence[str]], *, caption: str = "") -> str:
     """Write the same table as HTML, every text escaped."""
-    head = "".join(f'<th style="{STYLE}">{escape(h)}</th>' for h in headers)
-    body = "".join(
-        "<tr>" + "".join(f'<td style="{STYLE}">{escape(cell)}</td>' for cell in cells) + "</tr>" for cells in rows
-    )
+
+    def cell(tag: str, text: str) -> str:
+        style = f"{STYLE}; max-width: {SENTENCE}ch" if len(text) > SENTENCE else f"{STYLE}; white-space: nowrap"
+        return f'<{tag} style="{style}">{escape(text)}</{tag}>'
+
+    head = "".join(cell("th", header) for header in headers)
+    body = "".join("<tr>" + "".join(cell("td", text) for text in cells) + "</tr>" for cells in rows)
     title = f'<caption style="text-align: left; font-weight: bold">{escape(caption)}</caption>' if caption else ""
     return f"<table>{title}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -125,6 +126,7 @@ class Connection:
         self._tls = tls
         self._channels: dict[str, grpc.Channel] = {}
         self._sources: dict[str, FlightSource] = {}
+        self._closed = False
         self.urls = tuple(dict.fromkeys((aligner, schema, merger)))
         self._places = {"aligner": aligner, "schema": schema, "merger": merger}
         self.aligner = aligner_pb2_grpc.AlignerServiceStub(self._channel(aligner))
@@ -137,15 +139,27 @@ class Connection:
 
     def close(self) -> None:
         """Close the channels."""
+        self._closed = True
         for source in self._sources.values():
             source.close()
         for channel in self._channels.values():
             channel.close()
 
-    def call(self, method: grpc.UnaryUnaryMultiCallable[Request, Response], request: Request, service: str) -> Response:
-        """Ask ``service`` one question; its error is raised as one of ours."""
+    def call(
+        self,
+        method: grpc.UnaryUnaryMultiCallable[Request, Response],
+        request: Request,
+        service: str,
+        *,
+        patience: float = math.inf,
+    ) -> Response:
+        """Ask ``service`` one question; its error is raised as one of ours.
+
+        The answer may take ``timeout`` of the connection, and no longer than ``patience``, in seconds.
+        """
+        self._check_open()
         try:
-            return method(request, timeout=self._timeout, metadata=self._metadata())
+            return method(request, timeout=min(self._timeout, patience), metadata=self._metadata())
         except grpc.RpcError as error:
             raise errors.from_rpc(error, self._places[service], self._tls) from None
 
@@ -153,6 +167,7 @@ class Connection:
         self, method: grpc.UnaryStreamMultiCallable[Request, Response], request: Request, service: str
     ) -> Generator[Response]:
         """Ask ``service`` something that it answers bit by bit; closing the generator ends the call."""
+        self._check_open()
         call = method(request, metadata=self._metadata())
         try:
             yield from call
@@ -168,10 +183,19 @@ class Connection:
 
     def flight_source(self, uri: str) -> FlightSource:
         """Give the Flight server at an address."""
+        self._check_open()
         if uri not in self._sources:
             self._warn_of_plaintext(uri)
             self._sources[uri] = FlightSource(uri, self._timeout, tls=self._tls, headers=self._headers)
         return self._sources[uri]
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise errors.FailedPrecondition(
+                f"the connection to {self.urls[0]} was closed: rl.connect() opens another",
+                reason="NOT_CONNECTED",
+                fields={"url": self.urls[0]},
+            )
 
     def _headers(self) -> dict[str, str]:
         """Give the headers of a call."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import itertools
+import math
 import os
 import secrets
 from contextlib import contextmanager
@@ -18,9 +19,10 @@ from rasterloom import lattice
 from rasterloom._arrow import arrays_of, dtype_of, fields_of
 from rasterloom._gen.merger.v1 import export_pb2, merger_pb2
 from rasterloom._progress import BAR, progress_bar
+from rasterloom._render import html_table
 from rasterloom.errors import RasterloomError
 from rasterloom.export import Export
-from rasterloom.plan import Plan
+from rasterloom.plan import Plan, plan_html
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
@@ -35,12 +37,16 @@ if TYPE_CHECKING:
 
 __all__ = ["Merge"]
 
+NOTEBOOK_PATIENCE = 5.0
+"""Seconds that a notebook waits for a plan before it shows a merge without it."""
+
 
 class Merge:
     """One table of aligned layers, made when it is asked for.
 
     Made by :meth:`Loom.merge`. Nothing is read before one of the ``to_…``
     methods, and each call reads anew. The order is row-major, north row first.
+    A notebook shows its plan.
 
     Examples
     --------
@@ -67,10 +73,7 @@ class Merge:
     @property
     def plan(self) -> Plan:
         """What the merge would do; asked of the server once."""
-        if self._plan is None:
-            request = merger_pb2.PlanMergeRequest(spec=self._spec)
-            self._plan = Plan.from_proto(self._connection.call(self._connection.merger.PlanMerge, request, "merger"))
-        return self._plan
+        return self._planned()
 
     @property
     def schema(self) -> pa.Schema:
@@ -232,6 +235,13 @@ class Merge:
                     writer.write_batch(batch)
         return target
 
+    def _planned(self, patience: float = math.inf) -> Plan:
+        if self._plan is None:
+            request = merger_pb2.PlanMergeRequest(spec=self._spec)
+            answer = self._connection.call(self._connection.merger.PlanMerge, request, "merger", patience=patience)
+            self._plan = Plan.from_proto(answer)
+        return self._plan
+
     def _by_index(self) -> merger_pb2.MergeSpec:
         spec = self.spec
         spec.coordinate_columns = merger_pb2.COORDINATE_COLUMNS_ROW_COL
@@ -275,6 +285,13 @@ class Merge:
         columns = ", ".join(layer.column or layer.name for layer in self._spec.layers[:4])
         more = len(self._spec.layers) - 4
         return f"<Merge of {columns}{f' and {more} more' if more > 0 else ''}; not read yet>"
+
+    def _repr_html_(self) -> str:
+        try:
+            plan = self._planned(NOTEBOOK_PATIENCE)
+        except Exception as error:  # noqa: BLE001 - a cell that only names a merge must not fail, whatever is away
+            return html_table(("no plan",), [[str(error)]], caption=repr(self))
+        return plan_html(plan, caption=repr(self))
 
 
 def _encodings(schema: pa.Schema, first: pa.RecordBatch | None) -> tuple[list[str], list[str]]:
