@@ -97,6 +97,10 @@ func (c upCommand) serve(ctx context.Context, logs *os.File, began func(context.
 	database, err := c.database(ctx)
 	if err != nil {
 		process.Close()
+		if ctx.Err() != nil {
+			// What Ctrl-C broke off, initdb or a download, says that it failed.
+			return errNotUpYet
+		}
 		return err
 	}
 	defer database.stop()
@@ -125,6 +129,9 @@ func (c upCommand) serve(ctx context.Context, logs *os.File, began func(context.
 	}
 	return err
 }
+
+// errNotUpYet is a suite given up by Ctrl-C while it started.
+var errNotUpYet = errors.New("stopped before the suite was up")
 
 // hideWiring takes the flags of the merger that up overrules out of the help.
 func hideWiring(k *kong.Kong) error {

@@ -1,10 +1,13 @@
 package scenario
 
 import (
+	"bufio"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 )
 
@@ -51,5 +54,37 @@ func TestDemoCommand(t *testing.T) {
 	}
 	if _, err := os.Stat(filepath.Join(folder, "rasterloom.log")); err != nil {
 		t.Error(err)
+	}
+}
+
+// Ctrl-C while a database is made is no failure of the database.
+func TestDemoCommandStoppedEarly(t *testing.T) {
+	cmd := exec.CommandContext(t.Context(), filepath.Join(binaries(t), "rasterloom"), "demo", t.TempDir())
+	cmd.Env = environment()
+	pipe, err := cmd.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	out := bufio.NewReader(pipe)
+	for said := ""; !strings.Contains(said, "Making a new database cluster"); {
+		if said, err = out.ReadString('\n'); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := cmd.Process.Signal(syscall.SIGINT); err != nil {
+		t.Fatal(err)
+	}
+	rest, err := io.ReadAll(out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := string(rest); got != "error: stopped before the suite was up\n" {
+		t.Errorf("says %q", got)
+	}
+	if err := cmd.Wait(); cmd.ProcessState.ExitCode() != 130 {
+		t.Errorf("%v, want status 130", err)
 	}
 }
