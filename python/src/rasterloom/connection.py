@@ -12,10 +12,11 @@ from urllib.parse import urlsplit
 import grpc
 
 from rasterloom import errors
+from rasterloom._flight import is_loopback
 from rasterloom._gen.aligner.v1 import aligner_pb2_grpc
 from rasterloom._gen.merger.v1 import export_pb2_grpc, merger_pb2_grpc
 from rasterloom._gen.schema.v1 import coordinates_pb2_grpc, ingest_pb2_grpc, migration_pb2_grpc, schema_pb2_grpc
-from rasterloom.stream import FlightSource, is_loopback
+from rasterloom.stream import FlightSource
 
 if TYPE_CHECKING:
     import os

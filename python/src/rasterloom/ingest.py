@@ -18,9 +18,9 @@ from rasterloom import errors
 from rasterloom._choices import DTYPES
 from rasterloom._gen.schema.v1 import ingest_pb2, schema_pb2
 from rasterloom._progress import progress_bar
+from rasterloom._proof import ContentHash
 from rasterloom._rasters import Band, Where, bands_of, name_part, refused
 from rasterloom.layers import Layer, LayerList
-from rasterloom.stream import ContentHash
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
@@ -29,9 +29,9 @@ if TYPE_CHECKING:
 
     from rasterloom._choices import PixelPoint
     from rasterloom._progress import Progress
+    from rasterloom._sink import FlightSink
     from rasterloom.connection import Connection
     from rasterloom.grid import Grid
-    from rasterloom.stream import FlightSink
 
 __all__ = ["ingest"]
 

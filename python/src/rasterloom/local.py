@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rasterloom import errors
+from rasterloom._flight import is_loopback
 from rasterloom._gen.schema.v1 import schema_pb2
 from rasterloom.client import TOKEN_VARIABLE, URL_VARIABLE, Loom
 from rasterloom.connection import DEFAULT_URL, Connection
-from rasterloom.stream import is_loopback
 
 if TYPE_CHECKING:
     from collections.abc import Generator
