@@ -9,13 +9,14 @@ MAKEFLAGS += --no-builtin-rules --no-print-directory
 # For loops: make 3.81 does not know .SHELLFLAGS, and would look at the last round alone.
 STRICTLY := set -euo pipefail
 
-BIN := $(CURDIR)/.bin
-VENV := $(CURDIR)/.venv
+# Relative, since make takes a path with a space for two.
+BIN := .bin
+VENV := .venv
 # The first that runs and is new enough: a name on the PATH may be a version
 # manager's shim with nothing behind it.
 PYTHON ?= $(firstword $(foreach v,3 3.14 3.13 3.12 3.11,$(shell \
 	python$(v) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo python$(v))) python3)
-export PATH := $(BIN):$(PATH)
+export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 # Modules of the workspace, the root one first. tools/ stays out of it: what
 # builds the code must not decide the versions that the code runs on.
@@ -64,25 +65,25 @@ test-go: tools venv ## Go tests of every module, with the race detector
 .PHONY: test-python
 test-python: build venv ## Python tests, against the suite built here
 	$(call step,Python tests)
-	@cd python && $(VENV)/bin/pytest
+	@cd python && ../$(VENV)/bin/pytest
 	@$(VENV)/bin/pytest -q bench/tests
 
 .PHONY: test-java
 test-java: build venv ## Build and run the Java client of docs/clients.md; needs a JDK and Maven
 	$(call step,Java client)
-	@cd python && $(VENV)/bin/pytest -m java tests/test_clients.py
+	@cd python && ../$(VENV)/bin/pytest -m java tests/test_clients.py
 
 .PHONY: test-clusters
 test-clusters: build venv ## Run the Dask program of docs/guides/clusters.md; fetches Dask
 	$(call step,Dask)
 	@$(PYTHON) -m venv .cache/clusters
 	@.cache/clusters/bin/pip install --quiet --disable-pip-version-check -e 'python[dev,demo]' 'dask[dataframe]>=2025' -c python/constraints.txt
-	@cd python && $(CURDIR)/.cache/clusters/bin/pytest -m clusters tests/test_clients.py
+	@cd python && ../.cache/clusters/bin/pytest -m clusters tests/test_clients.py
 
 .PHONY: prove
 prove: build venv ## Compare PROVE_SETS (10000) generated merges with numpy, PROVE_PAIRS (500) with GDAL
 	@cd python && RASTERLOOM_PROVE_SETS=$(or $(PROVE_SETS),10000) RASTERLOOM_PROVE_PAIRS=$(or $(PROVE_PAIRS),500) \
-		$(VENV)/bin/pytest -s tests/test_prove.py tests/test_resampling.py
+		../$(VENV)/bin/pytest -s tests/test_prove.py tests/test_resampling.py
 
 .PHONY: faults
 faults: venv ## Cut, kill, stop and abandon streams as often as promised, break exports, and send what must be refused; half an hour
@@ -194,10 +195,10 @@ tools: $(BIN)/.tools ## Install the pinned tools into .bin/
 $(BIN)/.tools: tools/go.mod tools/go.sum tools/protoc/go.mod tools/protoc/go.sum tools/grpcurl/go.mod tools/grpcurl/go.sum
 	@echo 'Building the tools into .bin/ (a few minutes, once)'
 	@mkdir -p $(BIN)
-	@cd tools && GOWORK=off GOBIN=$(BIN) go install tool
-	@cd tools/protoc && GOWORK=off GOBIN=$(BIN) go install tool
+	@cd tools && GOWORK=off GOBIN="$(CURDIR)/$(BIN)" go install tool
+	@cd tools/protoc && GOWORK=off GOBIN="$(CURDIR)/$(BIN)" go install tool
 	@# Apart, so that what a client of the tests needs moves no version of a linter.
-	@cd tools/grpcurl && GOWORK=off GOBIN=$(BIN) go install tool
+	@cd tools/grpcurl && GOWORK=off GOBIN="$(CURDIR)/$(BIN)" go install tool
 	@touch $@
 
 .PHONY: venv

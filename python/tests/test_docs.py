@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -66,6 +67,20 @@ def test_links_are_found() -> None:
 def test_every_picture_is_on_a_page() -> None:
     shown = {(page.parent / link).resolve() for page in READ_BY_PEOPLE for link in links(page)}
     assert set(DOCS.rglob("*.png")) <= shown
+
+
+def test_make_works_in_a_folder_with_a_space(tmp_path: Path) -> None:
+    """Make takes such a path for two: `make clean` would remove, and `make venv` write, what is not of the checkout."""
+    folder = tmp_path / "my work"
+    folder.mkdir()
+    for name in ("Makefile", "python", "tools"):
+        (folder / name).symlink_to(ROOT / name)
+    command = ["make", "-n", "clean", "demo", "tools", "build", "test-python", "test-clusters"]
+    planned = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True).stdout
+    for step in ("rm -rf", "go install tool", "venv", "pytest"):
+        assert step in planned
+    assert str(tmp_path) in planned
+    assert str(tmp_path) not in re.sub(r'"[^"]*"', "", planned)
 
 
 @pytest.mark.usefixtures("loom")
