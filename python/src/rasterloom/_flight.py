@@ -131,7 +131,8 @@ class FlightServer:
             writer, answers = self._client.do_put(fl.FlightDescriptor.for_command(command), schema)
         except pa.ArrowException as error:
             raise self.fault(error) from error
-        return writer, answers, self._statuses.latest()
+        # Its types say that rows are answered; these are metadata alone.
+        return writer, cast("fl.FlightMetadataReader", answers), self._statuses.latest()
 
     def fault(self, error: Exception, status: CallStatus | None = None) -> errors.RasterloomError:
         """Give the error of a call as ours; without a status, of the call that this thread began last."""

@@ -22,7 +22,7 @@ from rasterloom._progress import BAR, progress_bar
 from rasterloom._render import html_table
 from rasterloom.errors import RasterloomError
 from rasterloom.export import Export
-from rasterloom.plan import Plan, plan_html
+from rasterloom.plan import Plan
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
@@ -291,7 +291,7 @@ class Merge:
             plan = self._planned(NOTEBOOK_PATIENCE)
         except Exception as error:  # noqa: BLE001 - a cell that only names a merge must not fail, whatever is away
             return html_table(("no plan",), [[str(error)]], caption=repr(self))
-        return plan_html(plan, caption=repr(self))
+        return plan.to_html(caption=repr(self))
 
 
 def _encodings(schema: pa.Schema, first: pa.RecordBatch | None) -> tuple[list[str], list[str]]:

@@ -200,11 +200,10 @@ class Plan:
 
     __repr__ = __str__
 
+    def to_html(self, *, caption: str = "") -> str:
+        """Write the plan as a notebook shows it, under a caption."""
+        facts = [*self._facts(), *(["warning", text] for text in self.warnings)]
+        return html_table(("plan", ""), facts, caption=caption) + html_table(self._HEADERS, self._table())
+
     def _repr_html_(self) -> str:
-        return plan_html(self)
-
-
-def plan_html(plan: Plan, *, caption: str = "") -> str:
-    """Write a plan for a notebook."""
-    facts = [*plan._facts(), *(["warning", text] for text in plan.warnings)]
-    return html_table(("plan", ""), facts, caption=caption) + html_table(plan._HEADERS, plan._table())
+        return self.to_html()
