@@ -77,6 +77,12 @@ func TestStalledClientsAreDropped(t *testing.T) {
 	if leased := s.metric(t, "rasterloom_merger_memory_leased_bytes"); leased == 0 {
 		t.Error("running streams lease no memory")
 	}
+	pgtest.Within(t, time.Second, func() string {
+		if s.metric(t, "rasterloom_merger_bytes_sent_total") == 0 {
+			return "what running streams have sent is not counted"
+		}
+		return ""
+	})
 	s.requireIdle(t, 5*time.Second)
 	for _, name := range []string{"rasterloom_merger_memory_leased_bytes", "rasterloom_merger_streams_running"} {
 		pgtest.Within(t, time.Second, func() string {

@@ -72,6 +72,7 @@ func (s *Server) stream(ctx context.Context, t ticket, stream grpc.ServerStream,
 	report.opened()
 
 	w := newBatchWriter(stream, schema, plan, s.opts)
+	w.messages.told = report.sent
 	result, err := s.send(ctx, table, w)
 	report.woven(w.messages, result)
 	if err != nil {

@@ -17,6 +17,8 @@ import (
 type messenger struct {
 	stream grpc.ServerStream
 	stall  time.Duration
+	// told is told of each message that went out, unless it is nil.
+	told func(*frame)
 
 	mu sync.Mutex
 	// schema is what has to be sent before all else; nil once it is.
@@ -97,6 +99,9 @@ func (m *messenger) transmit(ctx context.Context, f *frame) error {
 		}
 	}
 	m.sent.bytes += f.size()
+	if m.told != nil {
+		m.told(f)
+	}
 	return nil
 }
 

@@ -99,6 +99,14 @@ func (s timedSource) Next(ctx context.Context) (*layer.Chunk, error) {
 	return chunk, err
 }
 
+// sent counts a message: at once, so that a long stream shows while it lasts.
+func (r *report) sent(f *frame) {
+	r.metrics.bytes.Add(float64(f.size()))
+	if f.rows {
+		r.metrics.batches.Inc()
+	}
+}
+
 // woven notes what was merged and sent, also of a stream that failed.
 func (r *report) woven(m *messenger, result merge.Result) {
 	if m.sent.batches > 0 {
@@ -111,8 +119,6 @@ func (r *report) woven(m *messenger, result merge.Result) {
 	r.note("batches", m.sent.batches)
 	r.note("bytes", m.sent.bytes)
 	r.metrics.rows.Add(float64(result.Rows))
-	r.metrics.batches.Add(float64(m.sent.batches))
-	r.metrics.bytes.Add(float64(m.sent.bytes))
 	if len(result.Cells) > 0 {
 		cells := make(map[string]int64, len(result.Cells))
 		for i, t := range r.plan.Threads {
