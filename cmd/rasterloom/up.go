@@ -192,9 +192,10 @@ type database struct {
 	url    string
 	said   []string // what it is, for people
 	server *localpg.Server
+	dir    string // of the data and the log; empty where they are thrown away
 }
 
-var errDatabaseEnded = errors.New("PostgreSQL ended while the suite was up; its log is in the data directory")
+var errDatabaseEnded = errors.New("PostgreSQL ended while the suite was up")
 
 func (c upCommand) database(ctx context.Context) (*database, error) {
 	if c.DatabaseURL != "" {
@@ -218,7 +219,7 @@ func (c upCommand) database(ctx context.Context) (*database, error) {
 	if c.Throwaway {
 		kept = "throwaway: the data are gone afterwards"
 	}
-	return &database{url: server.URL(), server: server, said: []string{server.Version + ", " + server.Source, kept, withoutPassword(server.URL())}}, nil
+	return &database{url: server.URL(), server: server, dir: dir, said: []string{server.Version + ", " + server.Source, kept, withoutPassword(server.URL())}}, nil
 }
 
 // watch ends the suite when its own PostgreSQL ends.
@@ -229,7 +230,11 @@ func (d *database) watch(ctx context.Context, cancel context.CancelCauseFunc) {
 	go func() {
 		select {
 		case <-d.server.Done():
-			cancel(errDatabaseEnded)
+			err := errDatabaseEnded
+			if d.dir != "" {
+				err = fmt.Errorf("%w; its log is in %s", err, d.dir)
+			}
+			cancel(err)
 		case <-ctx.Done():
 		}
 	}()

@@ -3,6 +3,7 @@ package boot
 import (
 	"fmt"
 	"os"
+	"reflect"
 	"regexp"
 
 	"go.uber.org/zap"
@@ -123,6 +124,14 @@ func redactFields(fields []zapcore.Field) []zapcore.Field {
 			f = zap.Any(f.Key, clean)
 		default:
 			f.String = redact(f.String)
+			// zap.Strings has a type of its own.
+			if list := reflect.ValueOf(value); list.Kind() == reflect.Slice && list.Type().Elem().Kind() == reflect.String {
+				clean := make([]string, list.Len())
+				for i := range clean {
+					clean[i] = redact(list.Index(i).String())
+				}
+				f = zap.Strings(f.Key, clean)
+			}
 		}
 		out[i] = f
 	}

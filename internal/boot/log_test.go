@@ -29,7 +29,8 @@ func TestNoPasswordInTheLog(t *testing.T) {
 			var out bytes.Buffer
 			log := newLogger(zapcore.AddSync(&out), zap.DebugLevel, asText, false)
 			log = log.With(zap.String("dsn", text))
-			log.Info(text, zap.Error(errors.New(text)), zap.String("x", text), zap.Any("fields", map[string]string{"a": text}))
+			log.Info(text, zap.Error(errors.New(text)), zap.String("x", text), zap.Any("fields", map[string]string{"a": text}),
+				zap.Strings("list", []string{"a", text}))
 			if out.Len() == 0 || strings.Contains(out.String(), canary) {
 				t.Errorf("text %v: %q is logged as %s", asText, text, out.String())
 			}
