@@ -74,10 +74,11 @@ test-java: build venv ## Build and run the Java client of docs/clients.md; needs
 	@cd python && ../$(VENV)/bin/pytest -m java tests/test_clients.py
 
 .PHONY: test-clusters
-test-clusters: build venv ## Run the Dask program of docs/guides/clusters.md; fetches Dask
-	$(call step,Dask)
+test-clusters: build venv ## Run the programs of docs/guides/clusters.md; fetches Dask, Ray and Spark, needs Java 17
+	$(call step,Clusters)
 	@$(PYTHON) -m venv .cache/clusters
-	@.cache/clusters/bin/pip install --quiet --disable-pip-version-check -e 'python[dev,demo]' 'dask[dataframe]>=2025' -c python/constraints.txt
+	@.cache/clusters/bin/pip install --quiet --disable-pip-version-check -e 'python[dev,demo]' \
+		'dask[dataframe]>=2025' 'ray[data]>=2.50' 'pyspark>=4' -c python/constraints.txt
 	@cd python && ../.cache/clusters/bin/pytest -m clusters tests/test_clients.py
 
 .PHONY: prove
