@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"connectrpc.com/connect"
-	"google.golang.org/grpc"
 
 	"github.com/rasterloom/rasterloom/fault"
 	"github.com/rasterloom/rasterloom/gen/rasterloom/aligner/v1/alignerv1connect"
@@ -139,35 +138,20 @@ func ask[Req, Res any](ctx context.Context, c client, service string,
 	return res.Msg, nil
 }
 
-// flightClient asks a merger by Arrow Flight.
-type flightClient struct {
-	client // its merger is where Flight is spoken
-	conn   *grpc.ClientConn
-}
-
-// flight makes the client of what answers by Arrow Flight at an address. Nothing is
-// asked yet, and nobody need be there.
-func (c client) flight(address string) (*flightClient, error) {
-	conn, err := boot.DialFlight(c.ClientConfig, address)
-	if err != nil {
-		return nil, err
-	}
-	c.MergerURL = address
-	return &flightClient{c, conn}, nil
-}
-
-// failed turns a call's error into one for people, as ask does.
-func (f *flightClient) failed(ctx context.Context, err error) error {
+// flightFailed turns the error of a call by Arrow Flight, asked of an address, into
+// one for people, as ask does.
+func (c client) flightFailed(ctx context.Context, address string, err error) error {
 	said, ok := errors.AsType[*connect.Error](wire.ConnectFromStatus(err))
 	if !ok {
 		return err
 	}
 	why := error(said)
-	if at, err := url.Parse(f.MergerURL); err == nil && said.Code() == connect.CodeUnavailable {
+	if at, err := url.Parse(address); err == nil && said.Code() == connect.CodeUnavailable {
 		// gRPC says that there was no connection, and not why.
 		why = errors.Join(said, knock(ctx, at))
 	}
-	return &askError{client: f.client, service: "merger", err: why, stopped: ctx.Err() != nil}
+	c.MergerURL = address
+	return &askError{client: c, service: "merger", err: why, stopped: ctx.Err() != nil}
 }
 
 // knock looks whether anybody listens at an address, and gives why not.

@@ -260,16 +260,17 @@ func (d *doctor) flight(ctx context.Context, layer string) {
 }
 
 func (d *doctor) reachFlight(ctx context.Context, at string) error {
-	merger, err := d.c.flight(at)
+	conn, err := boot.DialFlight(d.c.ClientConfig, at)
 	if err != nil {
 		return err
 	}
-	defer merger.conn.Close()
-	merger.Timeout = min(merger.Timeout, checkup)
-	limited, cancel := context.WithTimeout(ctx, merger.Timeout)
+	defer conn.Close()
+	asker := d.c.client
+	asker.Timeout = min(asker.Timeout, checkup)
+	limited, cancel := context.WithTimeout(ctx, asker.Timeout)
 	defer cancel()
-	if err := table.Reach(limited, merger.conn); err != nil {
-		return merger.failed(ctx, err)
+	if err := table.Reach(limited, conn); err != nil {
+		return asker.flightFailed(ctx, at, err)
 	}
 	return nil
 }

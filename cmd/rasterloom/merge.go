@@ -16,6 +16,7 @@ import (
 
 	"github.com/rasterloom/rasterloom/cmd/rasterloom/internal/table"
 	mergerv1 "github.com/rasterloom/rasterloom/gen/rasterloom/merger/v1"
+	"github.com/rasterloom/rasterloom/internal/boot"
 )
 
 type mergeCommand struct {
@@ -116,16 +117,17 @@ func (c mergeCommand) write(ctx context.Context, spec *mergerv1.MergeSpec, out i
 	for _, w := range plan.GetWarnings() {
 		p.prose("", p.paint(yellow, "warning")+"  "+w)
 	}
-	merger, err := asker.flight(cmp.Or(c.FlightURL, plan.GetFlightUri()))
+	at := cmp.Or(c.FlightURL, plan.GetFlightUri())
+	conn, err := boot.DialFlight(c.ClientConfig, at)
 	if err != nil {
 		return 0, err
 	}
-	defer merger.conn.Close()
+	defer conn.Close()
 	command, err := proto.Marshal(spec)
 	if err != nil {
 		return 0, err
 	}
-	reader := table.Reader{Conn: merger.conn, Patience: c.Timeout}
+	reader := table.Reader{Conn: conn, Patience: c.Timeout}
 	if p.width > 0 {
 		reader.Progress = p.merging()
 		defer fmt.Fprint(p, "\r\x1b[K")
@@ -137,9 +139,9 @@ func (c mergeCommand) write(ctx context.Context, spec *mergerv1.MergeSpec, out i
 	case ctx.Err() != nil:
 		return rows, errStopped
 	case errors.Is(err, table.ErrSilent):
-		return rows, fmt.Errorf("%s has said nothing for %v, which --timeout allows; nothing is written", merger.MergerURL, c.Timeout)
+		return rows, fmt.Errorf("%s has said nothing for %v, which --timeout allows; nothing is written", at, c.Timeout)
 	}
-	failed := merger.failed(ctx, err)
+	failed := asker.flightFailed(ctx, at, err)
 	if asked, ok := errors.AsType[*askError](failed); ok && rows > 0 {
 		f := asked.fault()
 		return rows, fmt.Errorf("the stream broke off after %s rows, and nothing is written: %s (%s)", grouped(rows), f.Message, f.Reason)
