@@ -275,7 +275,24 @@ func (h *home) initialize(ctx context.Context, install Installation) error {
 		return fault.New(fault.Unavailable, fault.DatabaseUnavailable,
 			"initdb of PostgreSQL %s failed:\n%s", install.Version, lastLines(output.String(), 5)).Because(err)
 	}
+	if err := h.configure(filepath.Join(making, "postgresql.conf")); err != nil {
+		return h.unusable(err)
+	}
 	return h.unusable(os.Rename(making, h.cluster()))
+}
+
+// configure adds to a new cluster's configuration what its owner may want otherwise:
+// ALTER SYSTEM goes before the file, and nothing before what the server is started with.
+func (h *home) configure(path string) error {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND, 0)
+	if err != nil {
+		return err
+	}
+	// Four times what PostgreSQL assumes: pages that it has to fetch from the system's
+	// cache cost a merge a sixth of its time. Memory is taken as pages are read, not
+	// before.
+	_, err = f.WriteString("\n# Rasterloom\nshared_buffers = 512MB\n")
+	return errors.Join(err, f.Close())
 }
 
 // environment is all that the server's processes get to see of ours: no secret

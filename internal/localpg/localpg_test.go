@@ -57,6 +57,10 @@ func TestInstalledServerKeepsData(t *testing.T) {
 	}
 	checkServer(t, s)
 	exec1(t, s, "CREATE TABLE public.kept AS SELECT 42 AS v")
+	if got := query[string](t, s, "SHOW shared_buffers"); got != "512MB" {
+		t.Errorf("shared_buffers are %s", got)
+	}
+	exec1(t, s, "ALTER SYSTEM SET shared_buffers = '64MB'")
 	stop(t, s)
 
 	began := time.Now()
@@ -64,6 +68,9 @@ func TestInstalledServerKeepsData(t *testing.T) {
 	t.Logf("second start took %v", time.Since(began))
 	if got := query[int](t, s, "SELECT v FROM public.kept"); got != 42 {
 		t.Errorf("kept %d, want 42", got)
+	}
+	if got := query[string](t, s, "SHOW shared_buffers"); got != "64MB" {
+		t.Errorf("shared_buffers are %s, although ALTER SYSTEM set 64MB", got)
 	}
 }
 

@@ -104,10 +104,6 @@ func (h *home) settings(own map[string]string) []string {
 		"unix_socket_permissions": "0700",
 		"logging_collector":       "off",
 		"log_destination":         "stderr",
-		// Four times what PostgreSQL assumes: pages that it has to fetch from the
-		// system's cache cost a merge a sixth of its time. Memory is taken as pages
-		// are read, not before.
-		"shared_buffers": "512MB",
 	}
 	if h.throwaway {
 		maps.Copy(all, map[string]string{

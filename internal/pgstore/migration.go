@@ -196,8 +196,7 @@ func (m *Migrations) once(ctx context.Context, name string, id migrate.ID, may a
 	defer func() { _ = tx.Rollback(context.WithoutCancel(ctx)) }()
 	// A worker that is frozen must not hold its locks for ever; and what is not
 	// committed to disk must not be told to anybody.
-	if _, err := tx.Exec(ctx, `SELECT set_config('lock_timeout', '10s', true), set_config('idle_in_transaction_session_timeout', '10s', true),
-		set_config('statement_timeout', '0', true), set_config('synchronous_commit', 'on', true)`); err != nil {
+	if _, err := tx.Exec(ctx, arrowSettings, "10s"); err != nil {
 		return err
 	}
 	row, err := readMigration(ctx, tx, id, "FOR UPDATE")
@@ -226,6 +225,46 @@ func (m *Migrations) once(ctx context.Context, name string, id migrate.ID, may a
 	}
 	failpoint.Hit(name + "/committed")
 	return nil
+}
+
+const arrowSettings = `SELECT set_config('lock_timeout', $1, true), set_config('idle_in_transaction_session_timeout', '10s', true),
+	set_config('statement_timeout', '0', true), set_config('synchronous_commit', 'on', true)`
+
+// inLane runs one transaction in a lane, beside those in the other lanes. It does not
+// lock the migration's row, so that leases are renewed meanwhile; but what take runs
+// waits for it.
+func (m *Migrations) inLane(ctx context.Context, name string, l migrate.Lease, lane int, in migrate.State, settings string, do func(ctx context.Context, a *arrow) error) error {
+	return m.contending(ctx, l.ID, func() error {
+		failpoint.Hit(name + "/before-begin")
+		tx, err := m.pool.Begin(ctx)
+		if err != nil {
+			return err
+		}
+		defer func() { _ = tx.Rollback(context.WithoutCancel(ctx)) }()
+		if _, err := tx.Exec(ctx, settings, lockWait); err != nil {
+			return err
+		}
+		if _, err := tx.Exec(ctx, "SELECT FROM rasterloom.migration_lane WHERE migration = $1 AND lane = $2 FOR UPDATE", int64(l.ID), lane); err != nil {
+			return err
+		}
+		row, err := readMigration(ctx, tx, l.ID, "")
+		if err != nil {
+			return err
+		}
+		if err := byLease(l, in)(&row); err != nil {
+			return err
+		}
+		failpoint.Hit(name + "/locked")
+		if err := do(ctx, &arrow{Tx: tx, pool: m.pool, name: name, row: row}); err != nil {
+			return err
+		}
+		failpoint.Hit(name + "/before-commit")
+		if err := tx.Commit(ctx); err != nil {
+			return err
+		}
+		failpoint.Hit(name + "/committed")
+		return nil
+	})
 }
 
 // enter sets the new state, for the worker that holds the lease. It begins anew: an

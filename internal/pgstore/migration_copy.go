@@ -20,12 +20,13 @@ import (
 const (
 	// chunkBlocks is how many pages a chunk copies: 8 MiB, some 150,000 rows.
 	chunkBlocks = 1024
-	// drainRows is how many noted writes are applied in one transaction. A
-	// writer of one of these cells waits for as long.
-	drainRows = 1_000
-	// syncRows is how many may be left for the transaction that holds up
-	// writers.
-	syncRows = 200
+	// drainRows is how many noted writes are applied in one of the first
+	// transactions. A writer of one of these cells waits for as long, so they are
+	// few; more at a time are applied faster, up to maxDrainRows: see drain.
+	drainRows, maxDrainRows = 1_000, 8_000
+	// patientTurns is how many such transactions there are before the next ones
+	// take twice as many.
+	patientTurns = 64
 	// maxLanes is how many chunks are copied at the same time.
 	maxLanes = 2
 	// laneBlocks is the least that is worth a lane of its own.
@@ -194,14 +195,46 @@ func (m *Migrations) Lanes(ctx context.Context, id migrate.ID) ([]int, error) {
 // that is copied later was noted by then, so none is copied twice.
 func (m *Migrations) CopyChunk(ctx context.Context, l migrate.Lease, lane int) (rows int64, done bool, err error) {
 	rewritten := false
-	err = m.contending(ctx, l.ID, func() error {
-		rows, done, rewritten, err = m.copyOnce(ctx, l, lane)
-		return err
+	var copied migrationRow
+	var next, upto, stop int64
+	err = m.inLane(ctx, "copy", l, lane, migrate.Backfilling, copySettings, func(ctx context.Context, a *arrow) error {
+		rows, rewritten, copied = 0, false, a.row
+		if err := a.Tx.QueryRow(ctx, "SELECT next_block, stop_block FROM rasterloom.migration_lane WHERE migration = $1 AND lane = $2",
+			int64(l.ID), lane).Scan(&next, &stop); err != nil {
+			return err
+		}
+		// The table before the shadow: writers lock them in this order.
+		if err := a.exec(ctx, "lock-table", "LOCK TABLE "+a.named()+" IN ACCESS SHARE MODE"); err != nil {
+			return err
+		}
+		old, err := a.source(ctx, a.row.oldTable, a.row.signatureNow())
+		if err != nil {
+			return err
+		}
+		t := a.row.target()
+		if t.byPages() && old.file != a.row.oldFile {
+			rewritten = true
+			return nil
+		}
+		if upto = min(next+t.chunk(a.row), stop); next < upto {
+			if rows, err = t.copy(ctx, a, old, next, upto); err != nil {
+				return err
+			}
+			failpoint.Hit("copy/rows")
+		}
+		return a.exec(ctx, "checkpoint", "UPDATE rasterloom.migration_lane SET next_block = $3, rows = rows + $4 WHERE migration = $1 AND lane = $2",
+			int64(l.ID), lane, upto, rows)
 	})
-	if err == nil && rewritten {
+	if err != nil {
+		return 0, false, err
+	}
+	if rewritten {
 		return 0, false, m.restart(ctx, l)
 	}
-	return rows, done, err
+	if copied.Spec.InPlace && vacuumDue(copied.Progress, next, upto) {
+		err = m.vacuum(ctx, copied)
+	}
+	return rows, upto == stop, faultOf(err)
 }
 
 // The notes are few and the rows many: hash the former, whatever the statistics of
@@ -212,65 +245,6 @@ func (m *Migrations) CopyChunk(ctx context.Context, l migrate.Lease, lane int) (
 const copySettings = `SELECT set_config('lock_timeout', $1, true), set_config('idle_in_transaction_session_timeout', '10s', true),
 	set_config('statement_timeout', '0', true), set_config('enable_nestloop', 'off', true), set_config('enable_mergejoin', 'off', true),
 	set_config('jit', 'off', true), set_config('synchronous_commit', 'off', true)`
-
-func (m *Migrations) copyOnce(ctx context.Context, l migrate.Lease, lane int) (rows int64, done, rewritten bool, err error) {
-	failpoint.Hit("copy/before-begin")
-	tx, err := m.pool.Begin(ctx)
-	if err != nil {
-		return 0, false, false, err
-	}
-	defer func() { _ = tx.Rollback(context.WithoutCancel(ctx)) }()
-	if _, err := tx.Exec(ctx, copySettings, lockWait); err != nil {
-		return 0, false, false, err
-	}
-	var next, stop int64
-	err = tx.QueryRow(ctx, "SELECT next_block, stop_block FROM rasterloom.migration_lane WHERE migration = $1 AND lane = $2 FOR UPDATE",
-		int64(l.ID), lane).Scan(&next, &stop)
-	if err != nil {
-		return 0, false, false, err
-	}
-	row, err := readMigration(ctx, tx, l.ID, "")
-	if err != nil {
-		return 0, false, false, err
-	}
-	if err := byLease(l, migrate.Backfilling)(&row); err != nil {
-		return 0, false, false, err
-	}
-	failpoint.Hit("copy/locked")
-	a := &arrow{Tx: tx, pool: m.pool, name: "copy", row: row}
-	// The table before the shadow: writers lock them in this order.
-	if err := a.exec(ctx, "lock-table", "LOCK TABLE "+a.named()+" IN ACCESS SHARE MODE"); err != nil {
-		return 0, false, false, err
-	}
-	old, err := a.source(ctx, row.oldTable, row.signatureNow())
-	if err != nil {
-		return 0, false, false, err
-	}
-	t := row.target()
-	if t.byPages() && old.file != row.oldFile {
-		return 0, false, true, nil
-	}
-	upto := min(next+t.chunk(row), stop)
-	if next < upto {
-		if rows, err = t.copy(ctx, a, old, next, upto); err != nil {
-			return 0, false, false, err
-		}
-		failpoint.Hit("copy/rows")
-	}
-	if err := a.exec(ctx, "checkpoint", "UPDATE rasterloom.migration_lane SET next_block = $3, rows = rows + $4 WHERE migration = $1 AND lane = $2",
-		int64(l.ID), lane, upto, rows); err != nil {
-		return 0, false, false, err
-	}
-	failpoint.Hit("copy/before-commit")
-	if err := tx.Commit(ctx); err != nil {
-		return 0, false, false, err
-	}
-	failpoint.Hit("copy/committed")
-	if row.Spec.InPlace && vacuumDue(row.Progress, next, upto) {
-		err = m.vacuum(ctx, row)
-	}
-	return rows, upto == stop, false, err
-}
 
 func (shadowTable) byPages() bool { return true }
 
@@ -421,23 +395,37 @@ func (a *arrow) makeIndex(ctx context.Context, x tableIndex, name, table string)
 	return nil
 }
 
+// drain is how many noted writes are applied in a turn, and how many may be left
+// for the transaction that holds up writers. Those who write faster than a few rows
+// at a time are applied would keep a migration from its end for ever: it takes more
+// the longer that goes on.
+func drain(turn int) (batch, rest int) {
+	batch = drainRows
+	for turn >= patientTurns && batch < maxDrainRows {
+		batch, turn = 2*batch, turn-patientTurns
+	}
+	return batch, batch / 5
+}
+
 // ApplyNotes applies some of the noted writes to the new table. left is false
-// when so few remained that Sync can take the rest.
-func (m *Migrations) ApplyNotes(ctx context.Context, l migrate.Lease) (left bool, err error) {
+// when so few remained that Sync can take the rest. turn counts the calls before
+// this one.
+func (m *Migrations) ApplyNotes(ctx context.Context, l migrate.Lease, turn int) (left bool, err error) {
 	err = m.take(ctx, "apply", l.ID, byLease(l, migrate.Indexed), func(ctx context.Context, a *arrow) (err error) {
-		left, err = a.row.target().applyNotes(ctx, a)
+		left, err = a.row.target().applyNotes(ctx, a, turn)
 		return err
 	})
 	return left, err
 }
 
-func (shadowTable) applyNotes(ctx context.Context, a *arrow) (left bool, err error) {
+func (shadowTable) applyNotes(ctx context.Context, a *arrow, turn int) (left bool, err error) {
 	old, err := a.lockedSource(ctx, "ACCESS SHARE")
 	if err != nil {
 		return false, err
 	}
-	applied, err := a.apply(ctx, old.columns, drainRows)
-	return applied > syncRows, err
+	batch, rest := drain(turn)
+	applied, err := a.apply(ctx, old.columns, batch)
+	return applied > int64(rest), err
 }
 
 // lockedSource locks the table that has the name, then looks at it.
@@ -473,16 +461,17 @@ func (a *arrow) apply(ctx context.Context, columns []string, limit int) (int64, 
 
 // Sync applies the last notes and lets every write reach the new table itself.
 // Writers are held up meanwhile, for some milliseconds; readers are not. more is
-// true, and nothing was changed, when there were too many notes for that.
-func (m *Migrations) Sync(ctx context.Context, l migrate.Lease) (more bool, err error) {
+// true, and the state what it was, when there were too many notes for that. turn
+// counts the calls of ApplyNotes.
+func (m *Migrations) Sync(ctx context.Context, l migrate.Lease, turn int) (more bool, err error) {
 	err = m.take(ctx, "sync", l.ID, byLease(l, migrate.Indexed), func(ctx context.Context, a *arrow) (err error) {
-		more, err = a.row.target().sync(ctx, a)
+		more, err = a.row.target().sync(ctx, a, turn)
 		return err
 	})
 	return more, err
 }
 
-func (shadowTable) sync(ctx context.Context, a *arrow) (more bool, err error) {
+func (shadowTable) sync(ctx context.Context, a *arrow, turn int) (more bool, err error) {
 	id := a.row.ID
 	if err := a.quiet(ctx, a.named(), ours(notesOf(id))); err != nil {
 		return false, err
@@ -491,11 +480,12 @@ func (shadowTable) sync(ctx context.Context, a *arrow) (more bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	applied, err := a.apply(ctx, old.columns, syncRows+1)
+	_, rest := drain(turn)
+	applied, err := a.apply(ctx, old.columns, rest+1)
 	if err != nil {
 		return false, err
 	}
-	if applied > syncRows {
+	if applied > int64(rest) {
 		return true, nil // what was applied stays applied
 	}
 	a.hold()

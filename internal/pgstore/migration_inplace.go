@@ -144,9 +144,9 @@ func (inPlace) index(ctx context.Context, a *arrow) error {
 	return a.enter(ctx, migrate.Indexed)
 }
 
-func (inPlace) applyNotes(context.Context, *arrow) (bool, error) { return false, nil }
+func (inPlace) applyNotes(context.Context, *arrow, int) (bool, error) { return false, nil }
 
-func (inPlace) sync(ctx context.Context, a *arrow) (bool, error) {
+func (inPlace) sync(ctx context.Context, a *arrow, _ int) (bool, error) {
 	return false, a.enter(ctx, migrate.Synced)
 }
 

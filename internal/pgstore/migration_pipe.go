@@ -42,10 +42,12 @@ func copyTag(id migrate.ID) string { return fmt.Sprintf("/* rasterloom migration
 
 // spare gives a second connection to an arrow, or nil where none is to be had
 // soon: lanes that wait for each other's would wait for ever.
-func (a *arrow) spare(ctx context.Context) *pgxpool.Conn {
+func (a *arrow) spare(ctx context.Context) *pgxpool.Conn { return spareConn(ctx, a.pool) }
+
+func spareConn(ctx context.Context, pool *pgxpool.Pool) *pgxpool.Conn {
 	soon, cancel := context.WithTimeout(ctx, migrate.LockWait)
 	defer cancel()
-	conn, err := a.pool.Acquire(soon)
+	conn, err := pool.Acquire(soon)
 	if err != nil {
 		return nil
 	}

@@ -33,8 +33,8 @@ type target interface {
 	chunk(migrationRow) int64
 	copy(ctx context.Context, a *arrow, old pixelTable, from, upto int64) (int64, error)
 	index(context.Context, *arrow) error
-	applyNotes(context.Context, *arrow) (left bool, err error)
-	sync(context.Context, *arrow) (more bool, err error)
+	applyNotes(ctx context.Context, a *arrow, turn int) (left bool, err error)
+	sync(ctx context.Context, a *arrow, turn int) (more bool, err error)
 	compare(context.Context, *Migrations, migrationRow) (migrate.Verification, error)
 	cutOver(context.Context, *arrow) error
 	rollback(context.Context, *arrow) error

@@ -23,8 +23,9 @@ const (
 	// chunkCells is about how many cells of the grid a chunk goes over: as many
 	// whole rows of tiles, and one at least.
 	chunkCells = 2 << 20
-	// drainTiles is how many tiles are made anew in one transaction.
-	drainTiles = 64
+	// drainTiles is how many tiles are made anew in one transaction, and settledTiles
+	// where several are at work.
+	drainTiles, settledTiles = 64, 32
 )
 
 // tiledTable makes tiles of a table. The table stays where it is: a writer notes
@@ -295,12 +296,15 @@ func (tiledTable) index(ctx context.Context, a *arrow) error {
 	return a.enter(ctx, migrate.Indexed)
 }
 
-// applyNotes makes some of the noted tiles anew. Before all were compared once is
-// enough: Verify makes and compares what lags then, and writers who are everywhere
-// would note tiles as fast as these are made, for ever.
-func (tiledTable) applyNotes(ctx context.Context, a *arrow) (left bool, err error) {
+// applyNotes makes some of the noted tiles anew; none before all were compared once,
+// since Verify makes and compares what lags then. Writers who are everywhere would note
+// tiles as fast as these are made, for ever.
+func (tiledTable) applyNotes(ctx context.Context, a *arrow, _ int) (left bool, err error) {
+	if !a.row.Follows() {
+		return false, nil
+	}
 	made, err := a.makeNoted(ctx, drainTiles)
-	return made == drainTiles && a.row.Follows(), err
+	return made == drainTiles, err
 }
 
 // makeNoted makes up to limit of the tiles that are noted anew, and gives how many
@@ -366,7 +370,7 @@ func (a *arrow) makeAnew(ctx context.Context, places []tilePlace, seed maphash.S
 			if _, err := w.Flush(ctx); err != nil {
 				return err
 			}
-			if err := compareBand(ctx, a.Tx, band, tiled, nil, seed, v); err != nil {
+			if err := compareBand(ctx, a.Tx, band, tiled, seed, v); err != nil {
 				return err
 			}
 		}
@@ -377,7 +381,7 @@ func (a *arrow) makeAnew(ctx context.Context, places []tilePlace, seed maphash.S
 
 // sync notes the moment from which on every snapshot has all tiles, or notes of
 // them. Nobody is held up for it.
-func (tiledTable) sync(ctx context.Context, a *arrow) (bool, error) {
+func (tiledTable) sync(ctx context.Context, a *arrow, _ int) (bool, error) {
 	if err := a.exec(ctx, "synced", "UPDATE rasterloom.migration SET synced_xid = pg_current_xact_id() WHERE id = $1", int64(a.row.ID)); err != nil {
 		return false, err
 	}
@@ -394,7 +398,7 @@ func (m *Migrations) Follow(ctx context.Context, l migrate.Lease) (left bool, er
 		}
 		return nil
 	}, func(ctx context.Context, a *arrow) (err error) {
-		left, err = a.row.target().applyNotes(ctx, a)
+		left, err = a.row.target().applyNotes(ctx, a, 0)
 		return err
 	})
 	return left, err

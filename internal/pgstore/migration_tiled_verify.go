@@ -5,13 +5,19 @@ import (
 	"context"
 	"fmt"
 	"hash/maphash"
+	"runtime"
 	"slices"
 	"strconv"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgtype"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"golang.org/x/sync/errgroup"
 
+	"github.com/rasterloom/rasterloom/fault"
 	"github.com/rasterloom/rasterloom/grid"
 	"github.com/rasterloom/rasterloom/internal/layer"
 	"github.com/rasterloom/rasterloom/internal/migrate"
@@ -41,60 +47,92 @@ func (tiledTable) compare(ctx context.Context, m *Migrations, r migrationRow) (v
 	return v, err
 }
 
-// settle makes tiles anew that lag behind, and compares them.
+// settle makes tiles anew that lag behind, and compares them: some in each lane at the
+// same time.
 func (m *Migrations) settle(ctx context.Context, r migrationRow, lagging []tilePlace, seed maphash.Seed, v *migrate.Verification) error {
-	for len(lagging) > 0 {
-		now := lagging[:min(len(lagging), drainTiles)]
-		lagging = lagging[len(now):]
-		if err := m.take(ctx, "settle", r.ID, byLease(migrate.Lease{ID: r.ID, Fence: r.Fence, For: r.leaseFor}, migrate.Synced), func(ctx context.Context, a *arrow) error {
-			if _, err := a.lockedSource(ctx, "ACCESS SHARE"); err != nil {
-				return err
-			}
-			rows, cols := make([]int64, len(now)), make([]int64, len(now))
-			for i, at := range now {
-				rows[i], cols[i] = at.Row, at.Col
-			}
-			if _, err := a.takeNotes(ctx, "SELECT * FROM unnest($1::int8[], $2::int8[]) AS p (tile_row, tile_col)", rows, cols); err != nil {
-				return err
-			}
-			found := *v // a try that fails counts nothing
-			if err := a.makeAnew(ctx, now, seed, &found); err != nil {
-				return err
-			}
-			found.WithoutValue = v.WithoutValue // of the snapshot
-			*v = found
-			return nil
-		}); err != nil {
+	if len(lagging) == 0 {
+		return nil
+	}
+	l := migrate.Lease{ID: r.ID, Fence: r.Fence, For: r.leaseFor}
+	// Whoever had the lease before may be in a lane still. This waits for all of them;
+	// later the fence keeps them out.
+	var lanes []int
+	if err := m.take(ctx, "settle", r.ID, byLease(l, migrate.Synced), func(ctx context.Context, a *arrow) error {
+		rows, err := a.Tx.Query(ctx, "SELECT lane FROM rasterloom.migration_lane WHERE migration = $1 ORDER BY lane", int64(r.ID))
+		if err != nil {
 			return err
 		}
+		lanes, err = pgx.CollectRows(rows, pgx.RowTo[int])
+		return err
+	}); err != nil {
+		return err
 	}
-	return nil
+	var mu sync.Mutex
+	some := func() []tilePlace {
+		mu.Lock()
+		defer mu.Unlock()
+		now := lagging[:min(len(lagging), settledTiles)]
+		lagging = lagging[len(now):]
+		return now
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	for _, lane := range lanes {
+		group.Go(func() error {
+			return fault.Guard(func() error {
+				for now := some(); len(now) > 0; now = some() {
+					found, err := m.settleSome(ctx, l, lane, now, seed)
+					if err != nil {
+						return err
+					}
+					mu.Lock()
+					addTo(v, found)
+					mu.Unlock()
+				}
+				return nil
+			})
+		})
+	}
+	return group.Wait()
+}
+
+func (m *Migrations) settleSome(ctx context.Context, l migrate.Lease, lane int, places []tilePlace, seed maphash.Seed) (found migrate.Verification, err error) {
+	rows, cols := make([]int64, len(places)), make([]int64, len(places))
+	for i, at := range places {
+		rows[i], cols[i] = at.Row, at.Col
+	}
+	err = m.inLane(ctx, "settle", l, lane, migrate.Synced, arrowSettings, func(ctx context.Context, a *arrow) error {
+		found = migrate.Verification{} // a try that fails counts nothing
+		if _, err := a.lockedSource(ctx, "ACCESS SHARE"); err != nil {
+			return err
+		}
+		if _, err := a.takeNotes(ctx, "SELECT * FROM unnest($1::int8[], $2::int8[]) AS p (tile_row, tile_col)", rows, cols); err != nil {
+			return err
+		}
+		return a.makeAnew(ctx, places, seed, &found)
+	})
+	return found, err
+}
+
+// addTo adds what was found in some tiles.
+func addTo(v *migrate.Verification, found migrate.Verification) {
+	v.OldRows, v.NewRows, v.Tiles = v.OldRows+found.OldRows, v.NewRows+found.NewRows, v.Tiles+found.Tiles
+	v.OldHash, v.NewHash = plus(v.OldHash, number(found.OldHash)), plus(v.NewHash, number(found.NewHash))
+	v.Differing = append(v.Differing, found.Differing...)
+	slices.SortFunc(v.Differing, func(a, b migrate.DifferingRow) int {
+		return cmp.Or(cmp.Compare(a.Row, b.Row), cmp.Compare(a.Col, b.Col))
+	})
+	v.Differing = v.Differing[:min(len(v.Differing), maxDiffering)]
 }
 
 // compareTiles compares all tiles in one snapshot, but for those that lag behind,
 // which it gives.
 func compareTiles(ctx context.Context, m *Migrations, r migrationRow, seed maphash.Seed, v *migrate.Verification) (behind []tilePlace, err error) {
-	err = pgx.BeginTxFunc(ctx, m.pool, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}, func(tx pgx.Tx) error {
-		if _, err := tx.Exec(ctx, "SELECT set_config('statement_timeout', '0', true), set_config('lock_timeout', $1, true)", lockWait); err != nil {
+	snapshot := pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}
+	err = pgx.BeginTxFunc(ctx, m.pool, snapshot, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, compareSettings, lockWait); err != nil {
 			return err
 		}
 		lagging, err := notedTiles(ctx, tx, ours(notesOf(r.ID)), r.Grid.Window())
-		if err != nil {
-			return err
-		}
-		old, err := existing(ctx, tx, r, r.oldTable)
-		if err != nil {
-			return err
-		}
-		// Less the cells that have a value.
-		if err := tx.QueryRow(ctx, "SELECT count(*) FROM "+old.quoted(), pgx.QueryExecModeExec).Scan(&v.WithoutValue); err != nil {
-			return err
-		}
-		tiled, err := r.tiled(ctx, tx)
-		if err != nil {
-			return err
-		}
-		band, err := r.band(ctx, tx, tiled)
 		if err != nil {
 			return err
 		}
@@ -102,21 +140,106 @@ func compareTiles(ctx context.Context, m *Migrations, r migrationRow, seed mapha
 			behind = append(behind, tilePlace{int64(at[0]), int64(at[1])})
 		}
 		slices.SortFunc(behind, func(a, b tilePlace) int { return cmp.Or(cmp.Compare(a.Row, b.Row), cmp.Compare(a.Col, b.Col)) })
+		v.Lagging = int64(len(behind))
+		if v.WithoutValue, err = r.countWithoutValue(ctx, tx); err != nil {
+			return err
+		}
+		tiled, err := r.tiled(ctx, tx)
+		if err != nil {
+			return err
+		}
+		var name string
+		if err := tx.QueryRow(ctx, "SELECT pg_export_snapshot()").Scan(&name); err != nil {
+			return err
+		}
+		// Rows of tiles, dealt to whoever is free.
 		rows, cols := tile.Count(r.Grid)
-		for row := range int64(rows) {
-			for _, w := range bands(r.Grid, row) {
-				if _, err := band.load(ctx, tx.Conn().PgConn(), w); err != nil {
-					return err
-				}
-				if err := compareBand(ctx, tx, band, tiled, lagging, seed, v); err != nil {
+		var mu sync.Mutex
+		var next atomic.Int64
+		compare := func(ctx context.Context, tx pgx.Tx) error {
+			band, err := r.band(ctx, tx, tiled)
+			if err != nil {
+				return err
+			}
+			var found migrate.Verification
+			for row := next.Add(1) - 1; row < int64(rows); row = next.Add(1) - 1 {
+				if err := compareRow(ctx, tx, r.Grid, row, band, tiled, lagging, seed, &found); err != nil {
 					return err
 				}
 			}
+			mu.Lock()
+			defer mu.Unlock()
+			addTo(v, found)
+			return nil
 		}
-		v.Lagging = int64(len(behind))
+		beside := func(ctx context.Context, conn *pgxpool.Conn) error {
+			return pgx.BeginTxFunc(ctx, conn, snapshot, func(tx pgx.Tx) error {
+				if _, err := tx.Exec(ctx, "SET TRANSACTION SNAPSHOT "+text(name)); err != nil {
+					return err
+				}
+				if _, err := tx.Exec(ctx, compareSettings, lockWait); err != nil {
+					return err
+				}
+				return compare(ctx, tx)
+			})
+		}
+		group, within := errgroup.WithContext(ctx)
+		group.Go(func() error { return fault.Guard(func() error { return compare(within, tx) }) })
+		if min(rows, runtime.GOMAXPROCS(0)) > 1 {
+			if conn := spareConn(ctx, m.pool); conn != nil {
+				defer conn.Release()
+				group.Go(func() error { return fault.Guard(func() error { return beside(within, conn) }) })
+			}
+		}
+		if err := group.Wait(); err != nil {
+			return err
+		}
 		return strayTiles(ctx, tx, tiled, rows, cols, v)
 	})
 	return behind, err
+}
+
+const compareSettings = "SELECT set_config('statement_timeout', '0', true), set_config('lock_timeout', $1, true)"
+
+// countWithoutValue counts the rows of the table whose cell has no value.
+func (r migrationRow) countWithoutValue(ctx context.Context, tx pgx.Tx) (n int64, err error) {
+	old, err := existing(ctx, tx, r, r.oldTable)
+	if err != nil {
+		return 0, err
+	}
+	pixels, err := r.pixels()
+	if err != nil {
+		return 0, err
+	}
+	q := cellQuery{}
+	missing := q.missing(pixels)
+	err = tx.QueryRow(ctx, "SELECT count(*) FROM "+old.quoted()+" WHERE "+missing, q.values()...).Scan(&n)
+	return n, err
+}
+
+// compareRow compares the tiles of a row of tiles, but for those that lag behind.
+func compareRow(ctx context.Context, tx pgx.Tx, g grid.Grid, row int64, band tileBand, tiled layer.Layer, lagging map[[2]int32]bool, seed maphash.Seed, v *migrate.Verification) error {
+	_, cols := tile.Count(g)
+	lags := func(col int64) bool { return lagging[[2]int32{int32(row), int32(col)}] }
+	for from := int64(0); from < int64(cols); from++ {
+		if lags(from) {
+			continue
+		}
+		upto := from + 1
+		for upto < int64(cols) && !lags(upto) {
+			upto++
+		}
+		for _, w := range windowsBetween(g, row, from, upto) {
+			if _, err := band.load(ctx, tx.Conn().PgConn(), w); err != nil {
+				return err
+			}
+			if err := compareBand(ctx, tx, band, tiled, seed, v); err != nil {
+				return err
+			}
+		}
+		from = upto
+	}
+	return nil
 }
 
 // notedTiles gives the tiles of a window that are noted.
@@ -135,9 +258,8 @@ func notedTiles(ctx context.Context, q querier, notes string, w grid.Window) (ma
 	return noted, err
 }
 
-// compareBand holds the stored tiles of a band against it, but for those that lag
-// behind, and adds up what it finds.
-func compareBand(ctx context.Context, tx pgx.Tx, band tileBand, tiled layer.Layer, lagging map[[2]int32]bool, seed maphash.Seed, v *migrate.Verification) error {
+// compareBand holds the stored tiles of a band against it, and adds up what it finds.
+func compareBand(ctx context.Context, tx pgx.Tx, band tileBand, tiled layer.Layer, seed maphash.Seed, v *migrate.Verification) error {
 	n, first := band.tiles()
 	q := cellQuery{}
 	place := func(v int32) string { return q.bind(pgtype.Int4OID, strconv.Itoa(int(v))) }
@@ -147,10 +269,6 @@ func compareBand(ctx context.Context, tx pgx.Tx, band tileBand, tiled layer.Laye
 	next, told := 0, int64(0)
 	check := func(i int, stored *tile.Encoded) {
 		cells := band.cells(i)
-		v.WithoutValue -= cells
-		if lagging[[2]int32{first[0], first[1] + int32(i)}] {
-			return
-		}
 		if cells == 0 && stored == nil {
 			return
 		}
@@ -179,9 +297,11 @@ func compareBand(ctx context.Context, tx pgx.Tx, band tileBand, tiled layer.Laye
 }
 
 // plus adds to a sum that is kept as text.
-func plus(sum string, v uint64) string {
-	was, _ := strconv.ParseUint(sum, 16, 64)
-	return fmt.Sprintf("%016x", was+v)
+func plus(sum string, v uint64) string { return fmt.Sprintf("%016x", number(sum)+v) }
+
+func number(sum string) uint64 {
+	v, _ := strconv.ParseUint(sum, 16, 64)
+	return v
 }
 
 // strayTiles names tiles that are outside of the grid: no cell was compared with

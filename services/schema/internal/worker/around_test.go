@@ -51,6 +51,40 @@ func TestAutovacuumGivesWay(t *testing.T) {
 	h.must(s.migrations.Rollback(t.Context(), h.id, h.etag()))
 }
 
+// Those who write as fast as their first notes are applied keep a migration from
+// nothing: more are applied at a time, the longer it goes on.
+func TestFastWritersHoldNothingUp(t *testing.T) {
+	s := newStage(t, 60, 50, false)
+	h := s.byHand()
+	h.to(migrate.Indexed)
+	touched := int64(0)
+	touch := func() {
+		tag, err := s.pool.Exec(t.Context(), "UPDATE public.passthrough_birds SET value = coalesce(value, 0) + 1 WHERE row_idx < 30")
+		h.must(err)
+		touched = tag.RowsAffected()
+	}
+	const most = 1_000
+	for turn := range most {
+		touch()
+		left, err := s.migrations.ApplyNotes(t.Context(), h.lease, turn)
+		h.must(err)
+		if left {
+			continue
+		}
+		touch()
+		more, err := s.migrations.Sync(t.Context(), h.lease, turn)
+		h.must(err)
+		if !more {
+			if turn == 0 {
+				t.Errorf("writers were held up for the notes of %d rows at once", touched)
+			}
+			h.to(migrate.Verified)
+			return
+		}
+	}
+	t.Errorf("a migration whose writers change %d rows in a turn is not over after %d turns", touched, most)
+}
+
 // A layer is dropped while a migration of it begins: one of them is refused.
 func TestDropWhileStarting(t *testing.T) {
 	for i := range 20 {

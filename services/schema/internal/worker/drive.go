@@ -27,8 +27,9 @@ type Target interface {
 	Lanes(context.Context, migrate.ID) ([]int, error)
 	CopyChunk(ctx context.Context, l migrate.Lease, lane int) (rows int64, done bool, err error)
 	Index(context.Context, migrate.Lease) error
-	ApplyNotes(context.Context, migrate.Lease) (left bool, err error)
-	Sync(context.Context, migrate.Lease) (more bool, err error)
+	// ApplyNotes and Sync take more at a time the more turns there were.
+	ApplyNotes(ctx context.Context, l migrate.Lease, turn int) (left bool, err error)
+	Sync(ctx context.Context, l migrate.Lease, turn int) (more bool, err error)
 	Verify(context.Context, migrate.Lease) error
 	// Follow applies some of what is noted of a migration that waits for an
 	// operator; left is false when there was no more.
@@ -43,7 +44,7 @@ func step(ctx context.Context, t Target, l migrate.Lease, m migrate.Migration) e
 	case migrate.Capturing:
 		return t.Open(ctx, l)
 	case migrate.Backfilling:
-		return backfill(ctx, t, l, m.Spec.RowsPerSecond)
+		return backfill(ctx, t, l, m.Spec)
 	case migrate.Indexed:
 		return catchUp(ctx, t, l)
 	case migrate.Synced:
@@ -55,8 +56,8 @@ func step(ctx context.Context, t Target, l migrate.Lease, m migrate.Migration) e
 
 // backfill copies all lanes, then makes the indexes. A copying that had to begin
 // again has lanes left: it goes round.
-func backfill(ctx context.Context, t Target, l migrate.Lease, rowsPerSecond int64) error {
-	pace := newPace(rowsPerSecond)
+func backfill(ctx context.Context, t Target, l migrate.Lease, spec migrate.Spec) error {
+	pace := newPace(spec.RowsPerSecond)
 	for {
 		lanes, err := t.Lanes(ctx, l.ID)
 		if err != nil {
@@ -66,7 +67,7 @@ func backfill(ctx context.Context, t Target, l migrate.Lease, rowsPerSecond int6
 			return t.Index(ctx, l)
 		}
 		group, ctx := errgroup.WithContext(ctx)
-		group.SetLimit(lanesAtOnce())
+		group.SetLimit(lanesAtOnce(spec.Level))
 		for _, lane := range lanes {
 			group.Go(func() error {
 				return fault.Guard(func() error { return copyLane(ctx, t, l, lane, pace) })
@@ -79,8 +80,13 @@ func backfill(ctx context.Context, t Target, l migrate.Lease, rowsPerSecond int6
 }
 
 // lanesAtOnce is how many lanes are copied at the same time: one keeps two processes
-// of the server busy, and us.
-func lanesAtOnce() int { return max(1, runtime.GOMAXPROCS(0)/2) }
+// of the server busy, and us. Of tiles, either one process of the server is, or we are.
+func lanesAtOnce(level migrate.Level) int {
+	if level == migrate.LevelTiled {
+		return runtime.GOMAXPROCS(0)
+	}
+	return max(1, runtime.GOMAXPROCS(0)/2)
+}
 
 // copyLane copies a lane, chunk by chunk.
 func copyLane(ctx context.Context, t Target, l migrate.Lease, lane int, p *pace) error {
@@ -98,15 +104,15 @@ func copyLane(ctx context.Context, t Target, l migrate.Lease, lane int, p *pace)
 // catchUp applies what was noted until so little is left that writers can be held
 // up for it.
 func catchUp(ctx context.Context, t Target, l migrate.Lease) error {
-	for {
-		left, err := t.ApplyNotes(ctx, l)
+	for turn := 0; ; turn++ {
+		left, err := t.ApplyNotes(ctx, l, turn)
 		if err != nil {
 			return err
 		}
 		if left {
 			continue
 		}
-		if more, err := t.Sync(ctx, l); err != nil || !more {
+		if more, err := t.Sync(ctx, l, turn); err != nil || !more {
 			return err
 		}
 	}

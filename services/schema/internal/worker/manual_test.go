@@ -68,14 +68,15 @@ func (h *byHand) to(want migrate.State) {
 			h.copyAll()
 			h.must(m.Index(ctx, h.lease))
 		case migrate.Indexed:
-			for {
-				left, err := m.ApplyNotes(ctx, h.lease)
+			turn := 0
+			for ; ; turn++ {
+				left, err := m.ApplyNotes(ctx, h.lease, turn)
 				h.must(err)
 				if !left {
 					break
 				}
 			}
-			more, err := m.Sync(ctx, h.lease)
+			more, err := m.Sync(ctx, h.lease, turn)
 			h.must(err)
 			if more {
 				h.t.Log("more notes to apply")
@@ -372,7 +373,7 @@ func TestZombieIsFencedOut(t *testing.T) {
 		case migrate.Backfilling:
 			_, _, err = m.CopyChunk(ctx, zombie, 0)
 		case migrate.Indexed:
-			_, err = m.Sync(ctx, zombie)
+			_, err = m.Sync(ctx, zombie, 0)
 		case migrate.Synced:
 			err = m.Verify(ctx, zombie)
 		}

@@ -17,7 +17,7 @@ func TestWritersEverywhereHoldNothingUp(t *testing.T) {
 	h.to(migrate.Indexed)
 	touch := func() { s.do("UPDATE public.passthrough_birds SET value = value + 1") }
 	touch()
-	left, err := s.migrations.ApplyNotes(t.Context(), h.lease)
+	left, err := s.migrations.ApplyNotes(t.Context(), h.lease, 0)
 	h.must(err)
 	if left {
 		t.Error("a migration waits for the end of the writes before it is verified")
