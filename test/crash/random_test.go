@@ -107,11 +107,26 @@ func TestResumesWhereItWas(t *testing.T) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
+		seen := int64(0)
 		for range kills {
+			// Soon after a worker has begun, so that all are killed before the end, however
+			// fast that comes: the index alone takes longer.
+			for {
+				fence := s.count("SELECT coalesce(max(fence) FILTER (WHERE lease_until > clock_timestamp()), 0) FROM rasterloom.migration")
+				if fence > seen {
+					seen = fence
+					break
+				}
+				select {
+				case <-ctx.Done():
+					return
+				case <-time.After(5 * time.Millisecond):
+				}
+			}
 			select {
 			case <-ctx.Done():
 				return
-			case <-time.After(time.Duration(300+random.IntN(times(700, 2200))) * time.Millisecond):
+			case <-time.After(time.Duration(random.IntN(times(200, 400))) * time.Millisecond):
 			}
 			s.inspecting.Lock()
 			s.stop()
@@ -132,6 +147,9 @@ func TestResumesWhereItWas(t *testing.T) {
 	}
 	rows := s.count("SELECT count(*) FROM public.passthrough_birds")
 	twice := s.count("SELECT n_tup_ins FROM pg_stat_all_tables WHERE schemaname = 'rasterloom' AND relname = 'shadow_1'") - rows
+	if deaths != int64(kills) {
+		t.Errorf("the end came after %d of %d deaths", deaths, kills)
+	}
 	chunk := s.count("SELECT 1024 * count(*) / (pg_relation_size('public.passthrough_birds') / 8192) FROM public.passthrough_birds")
 	t.Logf("%d rows, killed %d of %d times before the end: %d rows copied twice, %.1f chunks of %d rows", rows, deaths, kills, twice, float64(twice)/float64(chunk), chunk)
 	if limit := 2 * deaths * chunk; twice < 0 || twice > limit {
