@@ -67,6 +67,10 @@ func (m *Migrations) settle(ctx context.Context, r migrationRow, lagging []tileP
 	}); err != nil {
 		return err
 	}
+	if len(lanes) == 0 {
+		// Tiles that nobody compared must not pass for verified.
+		return fault.New(fault.Internal, fault.Bug, "internal error").With("migration", r.ID).With("lanes", 0)
+	}
 	var mu sync.Mutex
 	some := func() []tilePlace {
 		mu.Lock()
