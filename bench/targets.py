@@ -64,6 +64,16 @@ def findings(run: Run) -> list[Finding]:
         _linear_in_layers(run, main),
         *_migration(run, f"{main}#0"),
         _migration_to_tiles(run, f"{main}#0"),
+        # The same two speeds as ratios, which another machine may be compared by.
+        _of_limit(run, "loom", f"{main}#0", "→ x and y stored, of the speed of one binary COPY", "copy_one", 1.0 / 5.0),
+        _of_limit(
+            run,
+            "loom_tiled",
+            f"{main}#0",
+            "→ tiles, of the speed of rows packed over two connections",
+            "packed_two",
+            4 / 12.8,
+        ),
     ]
 
 
@@ -105,6 +115,20 @@ def _migration_to_tiles(run: Run, layers: str) -> Finding:
     own = median(t.result.seconds for t in trials)
     rate = trials[0].result.rows / own / 1e6
     return Finding(what, target, f"{rate:.2f} M cells/s ({own:.2f} s)", rate >= 4, f"by {(1 - rate / 4) * 100:.0f} %")
+
+
+def _of_limit(run: Run, name: str, layers: str, what: str, limit: str, share: float) -> Finding:
+    """Judge a migration by a limit; ``share`` is of the rates that the targets were set by."""
+    what, target = f"{layers} {what}", f"≥ {share * 100:.0f} %"
+    trials, seconds = run.of(name, "migrate", layers), run.seconds(limit, "limit", run.main)
+    if not trials or seconds is None:
+        return Finding(what, target, "", None)
+    most = find(run.main).cells * len(find(run.main).layers) / seconds / 1e6
+    rate = trials[0].result.rows / median(t.result.seconds for t in trials) / 1e6
+    return Finding(
+        what, target, f"{rate / most * 100:.0f} % ({rate:.2f} of {most:.2f} M/s)", rate / most >= share,
+        f"by {(share - rate / most) * 100:.0f} points",
+    )  # fmt: skip
 
 
 def _faster(run: Run, what: str, factor: float, task: Task, peers: Iterable[str]) -> Finding:

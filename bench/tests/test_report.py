@@ -112,6 +112,14 @@ def test_a_migration_to_tiles_is_judged_by_speed():
     assert len(wrong.failures()) == 1
 
 
+def test_a_migration_is_judged_by_a_limit():
+    moved = done("loom", "migrate", 1.0, "1m#0", rows=1_000_000, longest_wait_seconds=0.1)
+    for seconds, share, met in ((0.8, "20 % (1.00 of 5.00 M/s)", True), (0.4, "10 % (1.00 of 10.00 M/s)", False)):
+        found = finding(a_run(moved, done("copy_one", "limit", seconds, rows=4_000_000)), "x and y stored")
+        assert (found.measured, found.met) == (share, met)
+    assert finding(a_run(moved), "x and y stored").met is None
+
+
 def test_report_of_results_read_back(tmp_path: Path):
     run = a_run(
         done("pandas_join", "parquet", 50.0, right=False, answer="no: 7 values lost (every zero)"),
