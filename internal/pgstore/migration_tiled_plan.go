@@ -153,8 +153,11 @@ func rightsForTiled(ctx context.Context, tx pgx.Tx, plan *migrate.Plan, t pixelT
 func countForTiled(ctx context.Context, tx pgx.Tx, plan *migrate.Plan, t pixelTable, l, tiled layer.Layer) error {
 	row, col := "row_idx::float8", "col_idx::float8"
 	q := cellQuery{}
-	off := "false"
+	off, once := "false", ""
 	if !l.HasIndices {
+		// Computed once for a row; the indices cost nothing, and without this several
+		// processes of the server count.
+		once = " OFFSET 0"
 		row, col = q.nearest(l)
 		c := func(exact string) string {
 			return fmt.Sprintf("abs((%s) - round(%[1]s)) > %s", exact, q.bind(pgtype.Float8OID, float(offLatticePixels)))
@@ -165,9 +168,9 @@ func countForTiled(ctx context.Context, tx pgx.Tx, plan *migrate.Plan, t pixelTa
 	inexact, missing := q.inexact(l, tiled), q.missing(l)
 	text := fmt.Sprintf(`SELECT count(*), count(*) FILTER (WHERE r IS NULL OR c IS NULL), count(*) FILTER (WHERE NOT (r BETWEEN 0 AND %s AND c BETWEEN 0 AND %s)),
 			count(*) FILTER (WHERE off), count(*) FILTER (WHERE missing), count(*) FILTER (WHERE inexact AND NOT missing), pg_total_relation_size(%s::oid::regclass)
-		FROM (SELECT %s AS r, %s AS c, %s AS off, %s AS missing, %s AS inexact FROM %s OFFSET 0) cell`,
+		FROM (SELECT %s AS r, %s AS c, %s AS off, %s AS missing, %s AS inexact FROM %s%s) cell`,
 		q.bind(pgtype.Float8OID, fmt.Sprint(l.Grid.Rows-1)), q.bind(pgtype.Float8OID, fmt.Sprint(l.Grid.Cols-1)), q.bind(pgtype.OIDOID, fmt.Sprint(t.oid)),
-		row, col, off, missing, inexact, t.quoted())
+		row, col, off, missing, inexact, t.quoted(), once)
 	var nulls, outside, offLattice, lossy int64
 	if err := tx.QueryRow(ctx, text, q.values()...).Scan(&plan.Rows, &nulls, &outside, &offLattice, &plan.WithoutValue, &lossy, &plan.TableBytes); err != nil {
 		return err
