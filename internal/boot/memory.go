@@ -2,6 +2,7 @@ package boot
 
 import (
 	"math"
+	"os"
 	"runtime/debug"
 	"sync"
 )
@@ -21,9 +22,20 @@ const (
 	smallBytes = 256 << 20
 	// processBytes is what it takes beside what is leased.
 	processBytes = 48 << 20
+	// garbagePercent is how much garbage may gather, as a part of what is held; Go's own
+	// is 100. What is held are buffers, used again and again and without pointers, which
+	// the collector passes over: twice as many cycles cost nothing that could be measured,
+	// and a suite that streamed four layers of 9 million cells from tiles took 148 MB for
+	// 193.
+	garbagePercent = 50
 )
 
-func newMemory() *memory { return &memory{most: debug.SetMemoryLimit(-1)} }
+func newMemory() *memory {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(garbagePercent)
+	}
+	return &memory{most: debug.SetMemoryLimit(-1)}
+}
 
 // changed takes note that so many bytes more, or less, are leased.
 func (m *memory) changed(bytes int64) {
