@@ -25,3 +25,16 @@ func TestMemoryFollowsLeases(t *testing.T) {
 		}
 	}
 }
+
+// What gathers as garbage is ours to say, unless the environment says it.
+func TestGarbageIsHalf(t *testing.T) {
+	before := debug.SetGCPercent(100)
+	defer debug.SetGCPercent(before)
+	for setting, want := range map[string]int{"200": 100, "": garbagePercent} {
+		t.Setenv("GOGC", setting)
+		newMemory()
+		if got := debug.SetGCPercent(100); got != want {
+			t.Errorf("with GOGC=%q the collector waits for %d %% of garbage, want %d", setting, got, want)
+		}
+	}
+}
