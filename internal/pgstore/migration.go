@@ -181,42 +181,68 @@ func errFenced(id migrate.ID) error {
 // migrate.LockWait are given up, with the whole transaction, and tried for again
 // after a pause in which others get through.
 func (m *Migrations) take(ctx context.Context, name string, id migrate.ID, may admit, do func(ctx context.Context, a *arrow) error) error {
-	return m.contending(ctx, id, func() error { return m.once(ctx, name, id, may, do) })
+	return m.contending(ctx, id, func() error {
+		return m.once(ctx, name, may, do, func(tx pgx.Tx) (row migrationRow, err error) {
+			if _, err := tx.Exec(ctx, arrowSettings, "10s"); err != nil {
+				return row, err
+			}
+			if row, err = readMigration(ctx, tx, id, "FOR UPDATE"); err != nil {
+				return row, err
+			}
+			// Whoever is in a lane holds it, and looks at the migration after it has it:
+			// once the lanes are ours, nobody is.
+			if _, err := tx.Exec(ctx, "SELECT FROM rasterloom.migration_lane WHERE migration = $1 ORDER BY lane FOR UPDATE", int64(id)); err != nil {
+				return row, err
+			}
+			_, err = tx.Exec(ctx, "SELECT set_config('lock_timeout', $1, true)", lockWait)
+			return row, err
+		})
+	})
 }
+
+// inLane runs one transaction in a lane, beside those in the other lanes. It does not
+// lock the migration's row, so that leases are renewed meanwhile; but what take runs
+// waits for it.
+func (m *Migrations) inLane(ctx context.Context, name string, l migrate.Lease, lane int, in migrate.State, settings string, do func(ctx context.Context, a *arrow) error) error {
+	return m.contending(ctx, l.ID, func() error {
+		return m.once(ctx, name, byLease(l, in), do, func(tx pgx.Tx) (row migrationRow, err error) {
+			if _, err := tx.Exec(ctx, settings, lockWait); err != nil {
+				return row, err
+			}
+			if _, err := tx.Exec(ctx, "SELECT FROM rasterloom.migration_lane WHERE migration = $1 AND lane = $2 FOR UPDATE", int64(l.ID), lane); err != nil {
+				return row, err
+			}
+			return readMigration(ctx, tx, l.ID, "")
+		})
+	})
+}
+
+// arrowSettings are those of an arrow, whose first locks are waited for as long as $1: a
+// worker that is frozen must not hold its locks for ever; and what is not committed to
+// disk must not be told to anybody.
+const arrowSettings = `SELECT set_config('lock_timeout', $1, true), set_config('idle_in_transaction_session_timeout', '10s', true),
+	set_config('statement_timeout', '0', true), set_config('synchronous_commit', 'on', true)`
 
 // pauseBetweenTries lets those through who waited behind us.
 func pauseBetweenTries() time.Duration { return migrate.LockWait/2 + rand.N(2*migrate.LockWait) }
 
-func (m *Migrations) once(ctx context.Context, name string, id migrate.ID, may admit, do func(ctx context.Context, a *arrow) error) (err error) {
+// once runs one transaction: lock takes what it has to hold, and reads the migration.
+func (m *Migrations) once(ctx context.Context, name string, may admit, do func(ctx context.Context, a *arrow) error, lock func(pgx.Tx) (migrationRow, error)) error {
 	failpoint.Hit(name + "/before-begin")
 	tx, err := m.pool.Begin(ctx)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = tx.Rollback(context.WithoutCancel(ctx)) }()
-	// A worker that is frozen must not hold its locks for ever; and what is not
-	// committed to disk must not be told to anybody.
-	if _, err := tx.Exec(ctx, arrowSettings, "10s"); err != nil {
-		return err
-	}
-	row, err := readMigration(ctx, tx, id, "FOR UPDATE")
+	row, err := lock(tx)
 	if err != nil {
-		return err
-	}
-	// A chunk that is being copied holds its lane, and looks at the migration
-	// after it has it: once the lanes are ours, none is under way.
-	if _, err := tx.Exec(ctx, "SELECT FROM rasterloom.migration_lane WHERE migration = $1 ORDER BY lane FOR UPDATE", int64(id)); err != nil {
 		return err
 	}
 	if err := may(&row); err != nil {
 		return err
 	}
-	if _, err := tx.Exec(ctx, "SELECT set_config('lock_timeout', $1, true)", lockWait); err != nil {
-		return err
-	}
 	failpoint.Hit(name + "/locked")
-	a := &arrow{Tx: tx, pool: m.pool, name: name, row: row}
-	if err := do(ctx, a); err != nil {
+	if err := do(ctx, &arrow{Tx: tx, pool: m.pool, name: name, row: row}); err != nil {
 		return err
 	}
 	failpoint.Hit(name + "/before-commit")
@@ -225,46 +251,6 @@ func (m *Migrations) once(ctx context.Context, name string, id migrate.ID, may a
 	}
 	failpoint.Hit(name + "/committed")
 	return nil
-}
-
-const arrowSettings = `SELECT set_config('lock_timeout', $1, true), set_config('idle_in_transaction_session_timeout', '10s', true),
-	set_config('statement_timeout', '0', true), set_config('synchronous_commit', 'on', true)`
-
-// inLane runs one transaction in a lane, beside those in the other lanes. It does not
-// lock the migration's row, so that leases are renewed meanwhile; but what take runs
-// waits for it.
-func (m *Migrations) inLane(ctx context.Context, name string, l migrate.Lease, lane int, in migrate.State, settings string, do func(ctx context.Context, a *arrow) error) error {
-	return m.contending(ctx, l.ID, func() error {
-		failpoint.Hit(name + "/before-begin")
-		tx, err := m.pool.Begin(ctx)
-		if err != nil {
-			return err
-		}
-		defer func() { _ = tx.Rollback(context.WithoutCancel(ctx)) }()
-		if _, err := tx.Exec(ctx, settings, lockWait); err != nil {
-			return err
-		}
-		if _, err := tx.Exec(ctx, "SELECT FROM rasterloom.migration_lane WHERE migration = $1 AND lane = $2 FOR UPDATE", int64(l.ID), lane); err != nil {
-			return err
-		}
-		row, err := readMigration(ctx, tx, l.ID, "")
-		if err != nil {
-			return err
-		}
-		if err := byLease(l, in)(&row); err != nil {
-			return err
-		}
-		failpoint.Hit(name + "/locked")
-		if err := do(ctx, &arrow{Tx: tx, pool: m.pool, name: name, row: row}); err != nil {
-			return err
-		}
-		failpoint.Hit(name + "/before-commit")
-		if err := tx.Commit(ctx); err != nil {
-			return err
-		}
-		failpoint.Hit(name + "/committed")
-		return nil
-	})
 }
 
 // enter sets the new state, for the worker that holds the lease. It begins anew: an

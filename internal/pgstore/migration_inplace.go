@@ -162,7 +162,7 @@ func (inPlace) compare(ctx context.Context, m *Migrations, r migrationRow) (v mi
 	xOf, yOf := coordinateFormulas(r.SouthUp, 2)
 	wrong := "(" + unlike(x, xOf) + " OR " + unlike(y, yOf) + ")"
 	err = pgx.BeginTxFunc(ctx, m.pool, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}, func(tx pgx.Tx) error {
-		if _, err := tx.Exec(ctx, "SELECT set_config('statement_timeout', '0', true), set_config('lock_timeout', $1, true)", lockWait); err != nil {
+		if _, err := tx.Exec(ctx, readSettings, lockWait); err != nil {
 			return err
 		}
 		t, err := existing(ctx, tx, r, r.oldTable)

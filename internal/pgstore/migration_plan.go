@@ -38,7 +38,7 @@ func (m *Migrations) plan(ctx context.Context, spec migrate.Spec, l layer.Layer,
 		return plan, t, nil
 	}
 	err = pgx.BeginTxFunc(ctx, m.pool, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}, func(tx pgx.Tx) error {
-		if _, err := tx.Exec(ctx, "SELECT set_config('statement_timeout', '0', true), set_config('lock_timeout', $1, true)", lockWait); err != nil {
+		if _, err := tx.Exec(ctx, readSettings, lockWait); err != nil {
 			return err
 		}
 		if t, err = tableNamed(ctx, tx, l); err != nil {

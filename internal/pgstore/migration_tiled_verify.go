@@ -133,7 +133,7 @@ func addTo(v *migrate.Verification, found migrate.Verification) {
 func compareTiles(ctx context.Context, m *Migrations, r migrationRow, seed maphash.Seed, v *migrate.Verification) (behind []tilePlace, err error) {
 	snapshot := pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}
 	err = pgx.BeginTxFunc(ctx, m.pool, snapshot, func(tx pgx.Tx) error {
-		if _, err := tx.Exec(ctx, compareSettings, lockWait); err != nil {
+		if _, err := tx.Exec(ctx, readSettings, lockWait); err != nil {
 			return err
 		}
 		lagging, err := notedTiles(ctx, tx, ours(notesOf(r.ID)), r.Grid.Window())
@@ -181,7 +181,7 @@ func compareTiles(ctx context.Context, m *Migrations, r migrationRow, seed mapha
 				if _, err := tx.Exec(ctx, "SET TRANSACTION SNAPSHOT "+text(name)); err != nil {
 					return err
 				}
-				if _, err := tx.Exec(ctx, compareSettings, lockWait); err != nil {
+				if _, err := tx.Exec(ctx, readSettings, lockWait); err != nil {
 					return err
 				}
 				return compare(ctx, tx)
@@ -202,8 +202,6 @@ func compareTiles(ctx context.Context, m *Migrations, r migrationRow, seed mapha
 	})
 	return behind, err
 }
-
-const compareSettings = "SELECT set_config('statement_timeout', '0', true), set_config('lock_timeout', $1, true)"
 
 // countWithoutValue counts the rows of the table whose cell has no value.
 func (r migrationRow) countWithoutValue(ctx context.Context, tx pgx.Tx) (n int64, err error) {

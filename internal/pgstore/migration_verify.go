@@ -71,6 +71,10 @@ func differs(r migrationRow, v migrate.Verification) error {
 		With("wrong_coordinates", v.WrongCoordinates).With("cells", strings.Join(cells, "; "))
 }
 
+// readSettings are those of a transaction that reads whole tables: however long that
+// takes, it waits no longer than others for a lock.
+const readSettings = "SELECT set_config('statement_timeout', '0', true), set_config('lock_timeout', $1, true)"
+
 // compare reads both tables in one snapshot.
 //
 // The hash of a table is the sum over its rows' (rowHash), whatever their order. The
@@ -78,7 +82,7 @@ func differs(r migrationRow, v migrate.Verification) error {
 func (shadowTable) compare(ctx context.Context, m *Migrations, r migrationRow) (v migrate.Verification, err error) {
 	began := time.Now()
 	err = pgx.BeginTxFunc(ctx, m.pool, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}, func(tx pgx.Tx) error {
-		if _, err := tx.Exec(ctx, "SELECT set_config('statement_timeout', '0', true), set_config('lock_timeout', $1, true)", lockWait); err != nil {
+		if _, err := tx.Exec(ctx, readSettings, lockWait); err != nil {
 			return err
 		}
 		old, err := existing(ctx, tx, r, r.oldTable)

@@ -148,6 +148,26 @@ def test_every_way_out_has_the_same_values(loom: rl.Loom) -> None:
         assert np.array_equal(np.isnan(ds[name]), again[name].mask)
 
 
+def test_row_groups_of_parquet_are_of_many_batches(
+    loom: rl.Loom, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    merge = loom.merge(SST, batch_rows=1000)
+    table = merge.to_arrow()
+    batches = [batch.num_rows for batch in table.to_batches()]
+    assert len(batches) > 7
+
+    def groups(size: int) -> list[int]:
+        monkeypatch.setattr("rasterloom.merge.ROW_GROUP_BYTES", size)
+        file = pq.ParquetFile(merge.to_parquet(tmp_path / f"{size}.parquet"))
+        assert file.read().equals(table)
+        return [file.metadata.row_group(i).num_rows for i in range(file.num_row_groups)]
+
+    assert groups(1 << 30) == [table.num_rows]
+    assert groups(1) == batches
+    three = groups(5 * table.slice(0, 1000).nbytes // 2)  # two batches are too few for it, and three enough
+    assert three == [sum(batches[i : i + 3]) for i in range(0, len(batches), 3)]
+
+
 def test_parquet_appears_whole_or_not_at_all(loom: rl.Loom, tmp_path: Path) -> None:
     merge = loom.merge(SST)
     path = merge.to_parquet(tmp_path / "sst.parquet")

@@ -299,9 +299,9 @@ class Merge:
 def _row_groups(schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> Generator[pa.Table]:
     """Collect batches up to the size of a row group.
 
-    Each has its dictionaries and its statistics: groups of a batch, 3 MB, took a third
-    more time to write, and a tenth more room. Readers go through them in parallel, and
-    skip some, so they are not too large either.
+    Each has dictionaries and statistics of its own, which cost time and room: groups of
+    one batch are too small for them. Readers go through groups in parallel, and skip
+    some, so that they are not too large either.
     """
     group, size = list[pa.RecordBatch](), 0
     for batch in batches:
