@@ -82,7 +82,7 @@ func TestFaultKilledServers(t *testing.T) {
 	url, pool := breakable(t, 2)
 	serveBroken(t, url, pool) // adopts the catalog
 	r, c := startReaders(t), newTally()
-	for range times(2, 20) {
+	c.atMoments(times(2, 20), func() {
 		m := newMortal(t, url, pool)
 		c.readFourWays(t, r, m.flight, m.info(t, faultCommand), func() {
 			time.Sleep(time.Duration(rng.IntN(300)) * time.Millisecond) // at any moment
@@ -91,7 +91,7 @@ func TestFaultKilledServers(t *testing.T) {
 			}
 		})
 		<-m.exited
-	}
+	})
 	c.report(t, "streams of a server that was killed")
 }
 
