@@ -44,6 +44,8 @@ type Plan struct {
 	// Tiles is the most tiles that there can be, and WithoutValue the number of
 	// rows whose cell has no value, which tiles do not keep.
 	Tiles, WithoutValue int64
+	// Codecs names how tiles are to be encoded, by a sample of them.
+	Codecs string
 }
 
 // Headroom is space on the disk of a database server.

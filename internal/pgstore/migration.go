@@ -412,7 +412,7 @@ func (m *Migrations) Start(ctx context.Context, key string, spec migrate.Spec, l
 	if err := plan.CheckDisk(); err != nil {
 		return migrate.Migration{}, err
 	}
-	tiles, err := recordOfTiles(spec, l)
+	tiles, err := recordOfTiles(plan, l)
 	if err != nil {
 		return migrate.Migration{}, err
 	}

@@ -52,16 +52,20 @@ type tilesRecord struct {
 	HasKey         bool    `json:"has_key"`
 	SQLView        bool    `json:"sql_view"`
 	Declared       bool    `json:"declared"`
+	// Codecs names the chain that was planned; an older planner left it open.
+	Codecs string `json:"codecs,omitempty"`
 }
 
 // recordOfTiles makes it; nil for other migrations.
-func recordOfTiles(spec migrate.Spec, l layer.Layer) ([]byte, error) {
+func recordOfTiles(plan migrate.Plan, l layer.Layer) ([]byte, error) {
+	spec := plan.Spec
 	if spec.Level != migrate.LevelTiled {
 		return nil, nil
 	}
 	r := tilesRecord{
 		Generation: l.Generation, StoredType: l.StoredType.String(), DeclaredType: l.DeclaredType.String(),
 		HasIndices: l.HasIndices, HasCoordinates: l.HasCoordinates, HasKey: l.HasKey, SQLView: spec.Tiles.SQLView, Declared: spec.Tiles.Declared,
+		Codecs: plan.Codecs,
 	}
 	if l.Nodata != nil {
 		r.Nodata = new(strconv.FormatFloat(*l.Nodata, 'g', -1, 64))
@@ -187,11 +191,15 @@ func (tiledTable) capture(ctx context.Context, a *arrow) error {
 		return err
 	}
 	tiled := tiledOf(pixels, a.row.Spec.Tiles)
-	chosen, err := chooseChain(ctx, a.Tx, pixels, tiled, a.row.Spec.Tiles.SQLView)
-	if err != nil {
-		return err
+	chain, ok := tile.ParseChain(a.row.tiles.Codecs)
+	if !ok {
+		chosen, err := chooseChain(ctx, a.Tx, pixels, tiled, a.row.Spec.Tiles.SQLView)
+		if err != nil {
+			return err
+		}
+		chain = chosen.chain
 	}
-	layout := tile.LayoutOf(tiled, chosen.chain)
+	layout := tile.LayoutOf(tiled, chain)
 	layout.Following = true // until it is finalized
 	tiled.Tiling = layout.JSON()
 	table := layer.Table{Schema: layer.TileSchema, Name: tileTableName(tiled.Name)}
@@ -272,7 +280,16 @@ func (tiledTable) copy(ctx context.Context, a *arrow, _ pixelTable, from, upto i
 // writeBand writes all tiles of a band.
 func writeBand(ctx context.Context, w *TileWriter, band tileBand) error {
 	n, _ := band.tiles()
-	for i := range n {
+	all := make([]int, n)
+	for i := range all {
+		all[i] = i
+	}
+	return writeSome(ctx, w, band, all)
+}
+
+// writeSome writes some tiles of a band.
+func writeSome(ctx context.Context, w *TileWriter, band tileBand, which []int) error {
+	for _, i := range which {
 		e, err := band.encode(i)
 		if err != nil {
 			return err
@@ -318,11 +335,11 @@ func (a *arrow) makeNoted(ctx context.Context, limit int) (made int, err error) 
 	if err != nil {
 		return 0, err
 	}
-	var v migrate.Verification
-	if err := a.makeAnew(ctx, places, newSeed(), &v); err != nil {
+	c := comparison{seed: maphash.MakeSeed()}
+	if err := a.makeAnew(ctx, places, &c); err != nil {
 		return 0, err
 	}
-	return len(places), differs(a.row, v)
+	return len(places), differs(a.row, c.Verification)
 }
 
 // tilePlace is a tile_row and a tile_col.
@@ -342,9 +359,11 @@ func (a *arrow) takeNotes(ctx context.Context, which string, args ...any) ([]til
 	return places, err
 }
 
-// makeAnew makes tiles anew, whose notes were taken. Each is read back and held
-// against the table, in the same transaction; what differs is added to v.
-func (a *arrow) makeAnew(ctx context.Context, places []tilePlace, seed maphash.Seed, v *migrate.Verification) error {
+// makeAnew makes tiles anew whose notes were taken, but for those that are as they
+// should be: a write may have changed nothing, or come before its tile was made. Each
+// is read back and held against the table, in the same transaction; what is found is
+// added to c.
+func (a *arrow) makeAnew(ctx context.Context, places []tilePlace, c *comparison) error {
 	tiled, err := a.row.tiled(ctx, a.Tx)
 	if err != nil {
 		return err
@@ -363,16 +382,25 @@ func (a *arrow) makeAnew(ctx context.Context, places []tilePlace, seed maphash.S
 			if _, err := band.load(ctx, a.Tx.Conn().PgConn(), window); err != nil {
 				return err
 			}
-			w := newTileWriter(a.Tx, tiled.Table, true)
-			if err := writeBand(ctx, w, band); err != nil {
+			found := c.beside()
+			stale, err := compareBand(ctx, a.Tx, band, tiled, &found)
+			if err != nil {
 				return err
 			}
-			if _, err := w.Flush(ctx); err != nil {
-				return err
+			if len(stale) > 0 {
+				w := newTileWriter(a.Tx, tiled.Table, true)
+				if err := writeSome(ctx, w, band, stale); err != nil {
+					return err
+				}
+				if _, err := w.Flush(ctx); err != nil {
+					return err
+				}
+				found = c.beside()
+				if _, err := compareBand(ctx, a.Tx, band, tiled, &found); err != nil {
+					return err
+				}
 			}
-			if err := compareBand(ctx, a.Tx, band, tiled, seed, v); err != nil {
-				return err
-			}
+			c.add(found)
 		}
 	}
 	failpoint.Hit(a.name + "/made")

@@ -32,6 +32,10 @@ type tileBand interface {
 	tiles() (n int, first [2]int32)
 	// cells is how many cells with a value tile i has.
 	cells(i int) int64
+	// withoutValue is how many rows of the table are in the window whose cell has no
+	// value; known is false where there may be more of them, since rows with NULL were
+	// not read.
+	withoutValue() (rows int64, known bool)
 	// encode makes tile i. Errors: as tile.Encoder.
 	encode(i int) (tile.Encoded, error)
 	// raw gives what tile.Trial tries.
@@ -80,6 +84,10 @@ type bandOf[T layer.Value] struct {
 	scratch tile.Scratch
 	chunk   *layer.Chunk
 	window  grid.Window
+	// taken is how many rows were read of the window, all that there are if every is
+	// set.
+	taken int64
+	every bool
 	// values and valid are those of one tile after the other.
 	values []T
 	valid  []uint64
@@ -119,11 +127,14 @@ func (b *bandOf[T]) load(ctx context.Context, conn *pgconn.PgConn, w grid.Window
 		b.values, b.valid = make([]T, n*tile.Cells), make([]uint64, n*tile.Cells/64)
 	}
 	clear(b.valid)
+	b.every = false
 	request := layer.CellRequest{Layer: b.pixels, Window: w, ChunkCells: max(tile.Cells, int(w.Cols()))}
 	if canSlice(request, b.table) {
-		return b.loadPacked(ctx, conn, request)
+		b.taken, err = b.loadPacked(ctx, conn, request)
+	} else {
+		b.taken, err = b.loadRows(ctx, conn, request)
 	}
-	return b.loadRows(ctx, conn, request)
+	return b.taken, err
 }
 
 // place is where a cell of the window goes.
@@ -168,6 +179,7 @@ func (b *bandOf[T]) loadPacked(ctx context.Context, conn *pgconn.PgConn, request
 			taken += request.Window.Cols()
 		}
 		if next == request.Window.RowStop {
+			b.every = true
 			return taken, closeRows(rows, b.pixels.Name, told)
 		}
 		if _, err := rows.Close(); err != nil {
@@ -225,6 +237,11 @@ func (b *bandOf[T]) part(i int) ([]T, []uint64) {
 func (b *bandOf[T]) cells(i int) int64 {
 	_, valid := b.part(i)
 	return bitmap.Ones(valid)
+}
+
+func (b *bandOf[T]) withoutValue() (rows int64, known bool) {
+	n, _ := b.tiles()
+	return b.taken - bitmap.Ones(b.valid[:n*tile.Cells/64]), b.every
 }
 
 func (b *bandOf[T]) at(i int) (row, col int32) {

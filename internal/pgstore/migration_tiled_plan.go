@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
@@ -85,6 +86,7 @@ func explainTiled(ctx context.Context, tx pgx.Tx, plan *migrate.Plan, t pixelTab
 	if err != nil {
 		return err
 	}
+	plan.Codecs = chosen.chain.String()
 	// No more tiles than rows.
 	plan.EstimateTiled(min(plan.Tiles, plan.Rows), chosen.bytesPerCell*tile.Cells, keyless)
 	plan.Notices = append(plan.Notices, fmt.Sprintf("values are stored as %s, in %d tiles at most, of %.2f bytes a cell by a sample (codecs: %s)",
@@ -151,7 +153,8 @@ func rightsForTiled(ctx context.Context, tx pgx.Tx, plan *migrate.Plan, t pixelT
 
 // countForTiled counts the rows, and those that stand in the way.
 func countForTiled(ctx context.Context, tx pgx.Tx, plan *migrate.Plan, t pixelTable, l, tiled layer.Layer) error {
-	row, col := "row_idx::float8", "col_idx::float8"
+	// Indices as they are: a cast of each would take a fifth of the time of all.
+	row, col, place := "row_idx", "col_idx", uint32(pgtype.Int8OID)
 	q := cellQuery{}
 	off, once := "false", ""
 	if !l.HasIndices {
@@ -163,13 +166,13 @@ func countForTiled(ctx context.Context, tx pgx.Tx, plan *migrate.Plan, t pixelTa
 			return fmt.Sprintf("abs((%s) - round(%[1]s)) > %s", exact, q.bind(pgtype.Float8OID, float(offLatticePixels)))
 		}
 		off = c(row) + " OR " + c(col)
-		row, col = "round("+row+")", "round("+col+")"
+		row, col, place = "round("+row+")", "round("+col+")", pgtype.Float8OID
 	}
 	inexact, missing := q.inexact(l, tiled), q.missing(l)
 	text := fmt.Sprintf(`SELECT count(*), count(*) FILTER (WHERE r IS NULL OR c IS NULL), count(*) FILTER (WHERE NOT (r BETWEEN 0 AND %s AND c BETWEEN 0 AND %s)),
 			count(*) FILTER (WHERE off), count(*) FILTER (WHERE missing), count(*) FILTER (WHERE inexact AND NOT missing), pg_total_relation_size(%s::oid::regclass)
 		FROM (SELECT %s AS r, %s AS c, %s AS off, %s AS missing, %s AS inexact FROM %s%s) cell`,
-		q.bind(pgtype.Float8OID, fmt.Sprint(l.Grid.Rows-1)), q.bind(pgtype.Float8OID, fmt.Sprint(l.Grid.Cols-1)), q.bind(pgtype.OIDOID, fmt.Sprint(t.oid)),
+		q.bind(place, strconv.Itoa(l.Grid.Rows-1)), q.bind(place, strconv.Itoa(l.Grid.Cols-1)), q.bind(pgtype.OIDOID, fmt.Sprint(t.oid)),
 		row, col, off, missing, inexact, t.quoted(), once)
 	var nulls, outside, offLattice, lossy int64
 	if err := tx.QueryRow(ctx, text, q.values()...).Scan(&plan.Rows, &nulls, &outside, &offLattice, &plan.WithoutValue, &lossy, &plan.TableBytes); err != nil {

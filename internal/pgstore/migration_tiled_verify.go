@@ -24,32 +24,56 @@ import (
 	"github.com/rasterloom/rasterloom/internal/tile"
 )
 
-func newSeed() maphash.Seed { return maphash.MakeSeed() }
-
 // compare holds every tile against the table, cell by cell and bit by bit, in one
 // snapshot. Tiles that are noted at that moment lag behind: they are made anew and
 // compared in transactions of their own. Where an operator asks for the comparison,
 // because the table is to be dropped, that has been done when they were made since,
 // or is done before it is dropped. Where somebody dropped it there is nothing to
 // compare with, and the comparison before the cut-over stands.
-func (tiledTable) compare(ctx context.Context, m *Migrations, r migrationRow) (v migrate.Verification, err error) {
+func (tiledTable) compare(ctx context.Context, m *Migrations, r migrationRow) (migrate.Verification, error) {
 	if r.State == migrate.CutOver {
 		if gone, err := r.tableGone(ctx, m.pool); err != nil || gone {
 			return *r.Verification, err
 		}
 	}
-	began, seed := time.Now(), newSeed()
-	lagging, err := compareTiles(ctx, m, r, seed, &v)
+	began, c := time.Now(), comparison{seed: maphash.MakeSeed()}
+	lagging, err := compareTiles(ctx, m, r, &c)
 	if err == nil && r.State == migrate.Synced {
-		err = m.settle(ctx, r, lagging, seed, &v)
+		err = m.settle(ctx, r, lagging, &c)
 	}
-	v.Seconds = time.Since(began).Seconds()
-	return v, err
+	if err == nil && c.uncounted {
+		c.WithoutValue, err = m.countWithoutValue(ctx, r)
+	}
+	c.Seconds = time.Since(began).Seconds()
+	return c.Verification, err
+}
+
+// comparison is what was found of some tiles.
+type comparison struct {
+	migrate.Verification
+	seed maphash.Seed
+	// uncounted is set where WithoutValue lacks rows that were not read.
+	uncounted bool
+}
+
+// beside is an empty one for other tiles, whose hashes can be added to those of this.
+func (c *comparison) beside() comparison { return comparison{seed: c.seed} }
+
+// add adds what was found of other tiles.
+func (c *comparison) add(o comparison) {
+	c.OldRows, c.NewRows, c.Tiles = c.OldRows+o.OldRows, c.NewRows+o.NewRows, c.Tiles+o.Tiles
+	c.OldHash, c.NewHash = plus(c.OldHash, number(o.OldHash)), plus(c.NewHash, number(o.NewHash))
+	c.WithoutValue, c.uncounted = c.WithoutValue+o.WithoutValue, c.uncounted || o.uncounted
+	c.Differing = append(c.Differing, o.Differing...)
+	slices.SortFunc(c.Differing, func(a, b migrate.DifferingRow) int {
+		return cmp.Or(cmp.Compare(a.Row, b.Row), cmp.Compare(a.Col, b.Col))
+	})
+	c.Differing = c.Differing[:min(len(c.Differing), maxDiffering)]
 }
 
 // settle makes tiles anew that lag behind, and compares them: some in each lane at the
 // same time.
-func (m *Migrations) settle(ctx context.Context, r migrationRow, lagging []tilePlace, seed maphash.Seed, v *migrate.Verification) error {
+func (m *Migrations) settle(ctx context.Context, r migrationRow, lagging []tilePlace, c *comparison) error {
 	if len(lagging) == 0 {
 		return nil
 	}
@@ -84,12 +108,12 @@ func (m *Migrations) settle(ctx context.Context, r migrationRow, lagging []tileP
 		group.Go(func() error {
 			return fault.Guard(func() error {
 				for now := some(); len(now) > 0; now = some() {
-					found, err := m.settleSome(ctx, l, lane, now, seed)
-					if err != nil {
+					found := c.beside()
+					if err := m.settleSome(ctx, l, lane, now, &found); err != nil {
 						return err
 					}
 					mu.Lock()
-					addTo(v, found)
+					c.add(found)
 					mu.Unlock()
 				}
 				return nil
@@ -99,38 +123,26 @@ func (m *Migrations) settle(ctx context.Context, r migrationRow, lagging []tileP
 	return group.Wait()
 }
 
-func (m *Migrations) settleSome(ctx context.Context, l migrate.Lease, lane int, places []tilePlace, seed maphash.Seed) (found migrate.Verification, err error) {
+func (m *Migrations) settleSome(ctx context.Context, l migrate.Lease, lane int, places []tilePlace, c *comparison) error {
 	rows, cols := make([]int64, len(places)), make([]int64, len(places))
 	for i, at := range places {
 		rows[i], cols[i] = at.Row, at.Col
 	}
-	err = m.inLane(ctx, "settle", l, lane, migrate.Synced, arrowSettings, func(ctx context.Context, a *arrow) error {
-		found = migrate.Verification{} // a try that fails counts nothing
+	return m.inLane(ctx, "settle", l, lane, migrate.Synced, arrowSettings, func(ctx context.Context, a *arrow) error {
+		*c = c.beside() // a try that fails counts nothing
 		if _, err := a.lockedSource(ctx, "ACCESS SHARE"); err != nil {
 			return err
 		}
 		if _, err := a.takeNotes(ctx, "SELECT * FROM unnest($1::int8[], $2::int8[]) AS p (tile_row, tile_col)", rows, cols); err != nil {
 			return err
 		}
-		return a.makeAnew(ctx, places, seed, &found)
+		return a.makeAnew(ctx, places, c)
 	})
-	return found, err
-}
-
-// addTo adds what was found in some tiles.
-func addTo(v *migrate.Verification, found migrate.Verification) {
-	v.OldRows, v.NewRows, v.Tiles = v.OldRows+found.OldRows, v.NewRows+found.NewRows, v.Tiles+found.Tiles
-	v.OldHash, v.NewHash = plus(v.OldHash, number(found.OldHash)), plus(v.NewHash, number(found.NewHash))
-	v.Differing = append(v.Differing, found.Differing...)
-	slices.SortFunc(v.Differing, func(a, b migrate.DifferingRow) int {
-		return cmp.Or(cmp.Compare(a.Row, b.Row), cmp.Compare(a.Col, b.Col))
-	})
-	v.Differing = v.Differing[:min(len(v.Differing), maxDiffering)]
 }
 
 // compareTiles compares all tiles in one snapshot, but for those that lag behind,
 // which it gives.
-func compareTiles(ctx context.Context, m *Migrations, r migrationRow, seed maphash.Seed, v *migrate.Verification) (behind []tilePlace, err error) {
+func compareTiles(ctx context.Context, m *Migrations, r migrationRow, c *comparison) (behind []tilePlace, err error) {
 	snapshot := pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}
 	err = pgx.BeginTxFunc(ctx, m.pool, snapshot, func(tx pgx.Tx) error {
 		if _, err := tx.Exec(ctx, readSettings, lockWait); err != nil {
@@ -144,10 +156,7 @@ func compareTiles(ctx context.Context, m *Migrations, r migrationRow, seed mapha
 			behind = append(behind, tilePlace{int64(at[0]), int64(at[1])})
 		}
 		slices.SortFunc(behind, func(a, b tilePlace) int { return cmp.Or(cmp.Compare(a.Row, b.Row), cmp.Compare(a.Col, b.Col)) })
-		v.Lagging = int64(len(behind))
-		if v.WithoutValue, err = r.countWithoutValue(ctx, tx); err != nil {
-			return err
-		}
+		c.Lagging = int64(len(behind))
 		tiled, err := r.tiled(ctx, tx)
 		if err != nil {
 			return err
@@ -165,15 +174,15 @@ func compareTiles(ctx context.Context, m *Migrations, r migrationRow, seed mapha
 			if err != nil {
 				return err
 			}
-			var found migrate.Verification
+			found := c.beside()
 			for row := next.Add(1) - 1; row < int64(rows); row = next.Add(1) - 1 {
-				if err := compareRow(ctx, tx, r.Grid, row, band, tiled, lagging, seed, &found); err != nil {
+				if err := compareRow(ctx, tx, r.Grid, row, band, tiled, lagging, &found); err != nil {
 					return err
 				}
 			}
 			mu.Lock()
 			defer mu.Unlock()
-			addTo(v, found)
+			c.add(found)
 			return nil
 		}
 		beside := func(ctx context.Context, conn *pgxpool.Conn) error {
@@ -198,29 +207,35 @@ func compareTiles(ctx context.Context, m *Migrations, r migrationRow, seed mapha
 		if err := group.Wait(); err != nil {
 			return err
 		}
-		return strayTiles(ctx, tx, tiled, rows, cols, v)
+		return strayTiles(ctx, tx, tiled, rows, cols, c)
 	})
 	return behind, err
 }
 
-// countWithoutValue counts the rows of the table whose cell has no value.
-func (r migrationRow) countWithoutValue(ctx context.Context, tx pgx.Tx) (n int64, err error) {
-	old, err := existing(ctx, tx, r, r.oldTable)
-	if err != nil {
-		return 0, err
-	}
+// countWithoutValue counts the rows of the table whose cell has no value: those with
+// NULL are not read with the others.
+func (m *Migrations) countWithoutValue(ctx context.Context, r migrationRow) (n int64, err error) {
 	pixels, err := r.pixels()
 	if err != nil {
 		return 0, err
 	}
 	q := cellQuery{}
 	missing := q.missing(pixels)
-	err = tx.QueryRow(ctx, "SELECT count(*) FROM "+old.quoted()+" WHERE "+missing, q.values()...).Scan(&n)
+	err = pgx.BeginTxFunc(ctx, m.pool, pgx.TxOptions{AccessMode: pgx.ReadOnly}, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, readSettings, lockWait); err != nil {
+			return err
+		}
+		old, err := existing(ctx, tx, r, r.oldTable)
+		if err != nil {
+			return err
+		}
+		return tx.QueryRow(ctx, "SELECT count(*) FROM "+old.quoted()+" WHERE "+missing, q.values()...).Scan(&n)
+	})
 	return n, err
 }
 
 // compareRow compares the tiles of a row of tiles, but for those that lag behind.
-func compareRow(ctx context.Context, tx pgx.Tx, g grid.Grid, row int64, band tileBand, tiled layer.Layer, lagging map[[2]int32]bool, seed maphash.Seed, v *migrate.Verification) error {
+func compareRow(ctx context.Context, tx pgx.Tx, g grid.Grid, row int64, band tileBand, tiled layer.Layer, lagging map[[2]int32]bool, c *comparison) error {
 	_, cols := tile.Count(g)
 	lags := func(col int64) bool { return lagging[[2]int32{int32(row), int32(col)}] }
 	for from := int64(0); from < int64(cols); from++ {
@@ -235,7 +250,7 @@ func compareRow(ctx context.Context, tx pgx.Tx, g grid.Grid, row int64, band til
 			if _, err := band.load(ctx, tx.Conn().PgConn(), w); err != nil {
 				return err
 			}
-			if err := compareBand(ctx, tx, band, tiled, seed, v); err != nil {
+			if _, err := compareBand(ctx, tx, band, tiled, c); err != nil {
 				return err
 			}
 		}
@@ -260,9 +275,12 @@ func notedTiles(ctx context.Context, q querier, notes string, w grid.Window) (ma
 	return noted, err
 }
 
-// compareBand holds the stored tiles of a band against it, and adds up what it finds.
-func compareBand(ctx context.Context, tx pgx.Tx, band tileBand, tiled layer.Layer, seed maphash.Seed, v *migrate.Verification) error {
+// compareBand holds the stored tiles of a band against it, adds up what it finds, and
+// gives the tiles that differ.
+func compareBand(ctx context.Context, tx pgx.Tx, band tileBand, tiled layer.Layer, c *comparison) (differing []int, err error) {
 	n, first := band.tiles()
+	without, known := band.withoutValue()
+	c.WithoutValue, c.uncounted = c.WithoutValue+without, c.uncounted || !known
 	q := cellQuery{}
 	place := func(v int32) string { return q.bind(pgtype.Int4OID, strconv.Itoa(int(v))) }
 	q.sql = "SELECT tile_row, tile_col, cells, min, max, valid, data FROM " + quote(tiled.Table) + " WHERE tile_row = " + place(first[0]) +
@@ -274,17 +292,20 @@ func compareBand(ctx context.Context, tx pgx.Tx, band tileBand, tiled layer.Laye
 		if cells == 0 && stored == nil {
 			return
 		}
-		v.Tiles++
-		v.Differing = append(v.Differing, band.differ(i, stored, maxDiffering-len(v.Differing))...)
-		hash, there := band.hashStored(seed)
-		v.OldRows, v.NewRows = v.OldRows+cells, v.NewRows+there
-		v.OldHash, v.NewHash = plus(v.OldHash, band.hash(seed, i)), plus(v.NewHash, hash)
+		c.Tiles++
+		if found := band.differ(i, stored, max(1, maxDiffering-len(c.Differing))); len(found) > 0 {
+			c.Differing = append(c.Differing, found...)
+			differing = append(differing, i)
+		}
+		hash, there := band.hashStored(c.seed)
+		c.OldRows, c.NewRows = c.OldRows+cells, c.NewRows+there
+		c.OldHash, c.NewHash = plus(c.OldHash, band.hash(c.seed, i)), plus(c.NewHash, hash)
 	}
 	for rows.NextRow() {
 		told++
 		e, err := tileOf(tiled, rows.Values())
 		if err != nil {
-			return err
+			return nil, err
 		}
 		for i := int(e.Col - first[1]); next < i; next++ {
 			check(next, nil)
@@ -295,7 +316,7 @@ func compareBand(ctx context.Context, tx pgx.Tx, band tileBand, tiled layer.Laye
 	for ; next < n; next++ {
 		check(next, nil)
 	}
-	return closeRows(rows, tiled.Name, told)
+	return differing, closeRows(rows, tiled.Name, told)
 }
 
 // plus adds to a sum that is kept as text.
@@ -308,7 +329,7 @@ func number(sum string) uint64 {
 
 // strayTiles names tiles that are outside of the grid: no cell was compared with
 // theirs.
-func strayTiles(ctx context.Context, tx pgx.Tx, tiled layer.Layer, rows, cols int, v *migrate.Verification) error {
+func strayTiles(ctx context.Context, tx pgx.Tx, tiled layer.Layer, rows, cols int, c *comparison) error {
 	found, err := tx.Query(ctx, "SELECT tile_row, tile_col, cells FROM "+quote(tiled.Table)+" WHERE cells <> 0 AND (tile_row NOT BETWEEN 0 AND $1 OR tile_col NOT BETWEEN 0 AND $2) ORDER BY 1, 2 LIMIT $3",
 		pgx.QueryExecModeExec, rows-1, cols-1, maxDiffering)
 	if err != nil {
@@ -316,9 +337,9 @@ func strayTiles(ctx context.Context, tx pgx.Tx, tiled layer.Layer, rows, cols in
 	}
 	var row, col, cells int64
 	_, err = pgx.ForEachRow(found, []any{&row, &col, &cells}, func() error {
-		v.NewRows += cells
-		if len(v.Differing) < maxDiffering {
-			v.Differing = append(v.Differing, migrate.DifferingRow{Row: row * tile.Side, Col: col * tile.Side, What: "added"})
+		c.NewRows += cells
+		if len(c.Differing) < maxDiffering {
+			c.Differing = append(c.Differing, migrate.DifferingRow{Row: row * tile.Side, Col: col * tile.Side, What: "added"})
 		}
 		return nil
 	})

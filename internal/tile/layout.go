@@ -36,6 +36,12 @@ func Chains() []Chain { return []Chain{Raw, Zstd, ShuffledZstd} }
 // String names the chain for people.
 func (c Chain) String() string { return [...]string{"raw", "zstd", "shuffle+zstd"}[c] }
 
+// ParseChain gives the chain of a name; false where none has it.
+func ParseChain(name string) (Chain, bool) {
+	i := slices.IndexFunc(Chains(), func(c Chain) bool { return c.String() == name })
+	return Chain(max(i, 0)), i >= 0
+}
+
 // Layout is what has to be known of a layer to read its tiles. As JSON it is the
 // metadata of a Zarr v3 array whose chunks the tiles are.
 type Layout struct {

@@ -393,3 +393,65 @@ func TestOlderProgramsLeaveTilesAlone(t *testing.T) {
 		t.Errorf("one that is over is stored as %s", stored)
 	}
 }
+
+// Rows without a value are counted, whether they are read with the others or not, and
+// whether their tile was written to meanwhile or not.
+func TestVerifyCountsRowsWithoutValue(t *testing.T) {
+	for name, c := range map[string]struct {
+		sql  string
+		want int64
+	}{
+		"every row has one": {"", 0},
+		"NaN":               {"UPDATE public.passthrough_birds SET value = 'NaN' WHERE col_idx = 250", 260},
+		"NULL":              {"UPDATE public.passthrough_birds SET value = NULL WHERE col_idx = 250", 260},
+		"both, and rows that are not there": {`UPDATE public.passthrough_birds SET value = 'NaN' WHERE col_idx = 250;
+			UPDATE public.passthrough_birds SET value = NULL WHERE col_idx = 3; DELETE FROM public.passthrough_birds WHERE row_idx < 9`, 2 * 251},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newTiledStage(t, 260, 260, false)
+			s.do("TRUNCATE public.passthrough_birds")
+			s.do("INSERT INTO public.passthrough_birds SELECT r, c, r + c FROM generate_series(0, 259) r, generate_series(0, 259) c")
+			if _, err := s.pool.Exec(t.Context(), c.sql+"; ANALYZE public.passthrough_birds", pgx.QueryExecModeSimpleProtocol); err != nil {
+				t.Fatal(err)
+			}
+			h := s.byHand()
+			h.to(migrate.Synced)
+			s.do("UPDATE public.passthrough_birds SET value = value WHERE row_idx = 20 AND col_idx = 20") // notes a tile
+			h.to(migrate.Verified)
+			m, err := s.migrations.Get(t.Context(), h.id)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if v := m.Verification; v.WithoutValue != c.want || v.Lagging != 1 || !v.Equal() {
+				t.Errorf("%d rows without a value instead of %d: %+v", v.WithoutValue, c.want, v)
+			}
+		})
+	}
+}
+
+// A tile is made anew where it is not as the table has it, and left alone where a
+// write changed nothing.
+func TestTilesThatAreRightStay(t *testing.T) {
+	s := newTiledStage(t, 260, 260, false)
+	s.do("INSERT INTO public.passthrough_birds VALUES (3, 7, 0), (256, 256, 1), (256, 0, 1), (0, 256, 1) ON CONFLICT (row_idx, col_idx) DO UPDATE SET value = EXCLUDED.value")
+	h := s.byHand()
+	h.to(migrate.Verified)
+	tiles := ask[string](s, "SELECT new_table::regclass::text FROM rasterloom.migration")
+	written := func() string {
+		return ask[string](s, "SELECT string_agg(format('%s,%s: %s', tile_row, tile_col, xmin), '; ' ORDER BY tile_row, tile_col) FROM "+tiles+" WHERE tile_col = 0")
+	}
+	before := written()
+	s.do("UPDATE public.passthrough_birds SET value = value WHERE row_idx IN (3, 256) AND col_idx IN (0, 7)")
+	s.do("UPDATE public.passthrough_birds SET value = value + 1 WHERE row_idx = 0 AND col_idx = 256")
+	if _, err := s.migrations.Follow(t.Context(), h.lease); err != nil {
+		t.Fatal(err)
+	}
+	if after := written(); after != before || strings.Count(after, ";") != 1 {
+		t.Errorf("tiles were written again: %s, and before %s", after, before)
+	}
+	if n := ask[int](s, "SELECT count(*) FROM rasterloom.notes_1"); n != 0 {
+		t.Errorf("%d notes are left", n)
+	}
+	h.to(migrate.CutOver)
+	s.sameAsTable("after a value changed")
+}
