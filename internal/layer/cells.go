@@ -106,6 +106,9 @@ type CellRequest struct {
 	Window grid.Window
 	// ChunkCells is the largest number of cells in a chunk.
 	ChunkCells int
+	// FirstCells is about how many cells are waited for first: the first chunk need
+	// have no more. 0: nobody said.
+	FirstCells int
 	// Duplicates says what to do about a cell that is stored more than once.
 	Duplicates Duplicates
 }

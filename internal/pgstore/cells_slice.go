@@ -25,8 +25,9 @@ const (
 	// sharedCells is the size of a window from which several connections read
 	// it faster than one.
 	sharedCells = 1 << 17
-	// firstSliceCells is the size of the first slice of a stream, so that its
-	// first cells come early. Each next one is twice as large, up to a chunk.
+	// firstSliceCells is the size of the first slice of a stream, or less where less
+	// is waited for, so that its first cells come early. Each next one is twice as
+	// large, up to a chunk.
 	firstSliceCells = 1 << 13
 	// minCorrelation is how well the order on disk has to follow row_idx: an
 	// index scan in slices visits each page about once. Where rows lie scattered
@@ -89,12 +90,16 @@ type cellSlice struct {
 
 func (s *slicer) add(stream *CellStream) {
 	w := stream.request.Window
+	first := min(firstSliceCells, stream.request.ChunkCells)
+	if waited := stream.request.FirstCells; waited > 0 {
+		first = min(first, waited)
+	}
 	if stream.placer != nil {
 		s.streams = append(s.streams, &slicedStream{CellStream: stream})
 		return
 	}
 	s.streams = append(s.streams, &slicedStream{
-		CellStream: stream, next: w.RowStart, height: max(1, int64(min(firstSliceCells, stream.request.ChunkCells))/w.Cols()),
+		CellStream: stream, next: w.RowStart, height: max(1, int64(first)/w.Cols()),
 		sparse: stream.table.estimatedRows < 0.9*float64(stream.request.Layer.Grid.Rows)*float64(stream.request.Layer.Grid.Cols),
 	})
 }

@@ -264,3 +264,25 @@ func TestIdleConnectionsGiveSigns(t *testing.T) {
 		t.Errorf("%d cells, %v", len(cells), err)
 	}
 }
+
+// The first slice has no more rows than are waited for, and at least one.
+func TestFirstSliceIsWhatIsWaitedFor(t *testing.T) {
+	t.Parallel()
+	const cols = 300
+	for name, c := range map[string]struct{ chunk, waited, rows int }{
+		"nobody said":           {1 << 16, 0, firstSliceCells / cols},
+		"less than a row":       {1 << 16, cols - 1, 1},
+		"some rows":             {1 << 16, 5 * cols, 5},
+		"more than is sensible": {1 << 16, 1 << 20, firstSliceCells / cols},
+		"more than a chunk":     {3 * cols, 1 << 20, 3},
+	} {
+		t.Run(name, func(t *testing.T) {
+			l := layer.Layer{Grid: grid.Grid{Rows: 1000, Cols: cols}}
+			s := slicer{}
+			s.add(&CellStream{request: layer.CellRequest{Layer: l, Window: l.Grid.Window(), ChunkCells: c.chunk, FirstCells: c.waited}})
+			if got := s.streams[0].height; got != int64(c.rows) {
+				t.Errorf("the first slice has %d rows, want %d", got, c.rows)
+			}
+		})
+	}
+}

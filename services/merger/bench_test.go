@@ -10,6 +10,7 @@ import (
 	mergerv1 "github.com/rasterloom/rasterloom/gen/rasterloom/merger/v1"
 	"github.com/rasterloom/rasterloom/internal/layer"
 	"github.com/rasterloom/rasterloom/internal/tile"
+	"github.com/rasterloom/rasterloom/services/merger/internal/merge"
 )
 
 // BenchmarkMerge reads four layers of a million cells each, stored a row per
@@ -54,7 +55,7 @@ func (s *suite) read(b *testing.B, cells, layers int, spec *mergerv1.MergeSpec) 
 			}
 			_ = data
 		}
-		if rows != 2+(cells+65535)/65536 {
+		if rows != 2+(cells+merge.DefaultBatchRows-1)/merge.DefaultBatchRows {
 			b.Fatalf("%d messages", rows)
 		}
 	}

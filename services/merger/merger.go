@@ -37,7 +37,7 @@ type Config struct {
 	MaxCells       int64 `help:"Largest number of cells of a merge's window." env:"RASTERLOOM_MAX_CELLS" default:"68719476736"`
 	MaxStreamBytes int64 `help:"Largest memory of one stream, in bytes." env:"RASTERLOOM_MAX_STREAM_BYTES" default:"402653184"`
 	MemoryBytes    int64 `help:"Largest memory of all streams together, in bytes." env:"RASTERLOOM_MEMORY_BYTES" default:"536870912"`
-	BandBytes      int64 `help:"Size of the bands that the lattice is cut into, in bytes." env:"RASTERLOOM_BAND_BYTES" default:"8388608"`
+	BandBytes      int64 `help:"Size of the bands that the lattice is cut into, in bytes." env:"RASTERLOOM_BAND_BYTES" default:"2097152"`
 	MaxConnections int   `help:"Database connections of this process: each stream needs one." env:"RASTERLOOM_MAX_CONNECTIONS" default:"48"`
 	Connections    int   `help:"Database connections that one stream reads over, while there are enough." env:"RASTERLOOM_STREAM_CONNECTIONS" default:"4"`
 

@@ -235,8 +235,8 @@ class Loom(Catalog):
             Least share of a cell's area, from 0 to 1, that cells with a value must
             cover for a resampled value; for all layers or by column. Default 0.
         batch_rows : int, optional
-            Rows in a record batch. Default: 65,536, halved until a batch has at
-            most 4 MiB.
+            Rows in a record batch. Default: 16,384, halved until a batch has at
+            most 1 MiB.
         endpoints : int, optional
             Parts to cut the table into, from north to south; those that fit in
             memory are read four at a time. Each part is read at a moment of its

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ContentHash", "FlightSource", "Trailer"]
 
-PREFETCHED_BATCHES = 4
+PREFETCHED_BATCHES = 16
 """Batches read ahead of the consumer, per endpoint."""
 PARALLEL_ENDPOINTS = 4
 """Endpoints read at a time."""

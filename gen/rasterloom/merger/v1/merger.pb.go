@@ -491,7 +491,7 @@ type MergeSpec struct {
 	CoordinateColumns CoordinateColumns `protobuf:"varint,6,opt,name=coordinate_columns,json=coordinateColumns,proto3,enum=rasterloom.merger.v1.CoordinateColumns" json:"coordinate_columns,omitempty"`
 	// Types of the value columns.
 	ValueTypes ValueTypes `protobuf:"varint,7,opt,name=value_types,json=valueTypes,proto3,enum=rasterloom.merger.v1.ValueTypes" json:"value_types,omitempty"`
-	// Rows in a record batch. 0: 65,536, halved until a batch has at most 4 MiB.
+	// Rows in a record batch. 0: 16,384, halved until a batch has at most 1 MiB.
 	BatchRows int32 `protobuf:"varint,8,opt,name=batch_rows,json=batchRows,proto3" json:"batch_rows,omitempty"`
 	// Number of endpoints to cut the table into. 0: the server decides.
 	Endpoints int32 `protobuf:"varint,9,opt,name=endpoints,proto3" json:"endpoints,omitempty"`

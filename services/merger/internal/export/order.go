@@ -2,12 +2,14 @@ package export
 
 import (
 	"github.com/rasterloom/rasterloom/fault"
-	"github.com/rasterloom/rasterloom/services/merger/internal/merge"
 )
 
 const (
 	// partBytes is the size of a part's values when nobody says otherwise.
 	partBytes = 512 << 20
+	// batchRows is the size of the batches that parts are written in. It decides
+	// their bytes.
+	batchRows = 1 << 16
 	// maxParts keeps directories and manifests readable.
 	maxParts = 10_000
 )
@@ -20,7 +22,7 @@ func (o *Order) Complete() error {
 	if err := CheckName(o.Name); err != nil {
 		return err
 	}
-	o.Plan.BatchRows, o.Plan.Endpoints = merge.DefaultBatchRows, 1
+	o.Plan.BatchRows, o.Plan.Endpoints = batchRows, 1
 	rows, _ := o.Plan.MaxRows()
 	if single(o.Name) {
 		if o.PartRows != 0 {
@@ -33,8 +35,8 @@ func (o *Order) Complete() error {
 	}
 	if o.PartRows == 0 {
 		// Whole batches, so that a part costs no cut one.
-		batches := max(1, int64(partBytes/o.Plan.RowBytes())/merge.DefaultBatchRows, rows/maxParts/merge.DefaultBatchRows+1)
-		o.PartRows = batches * merge.DefaultBatchRows
+		batches := max(1, int64(partBytes/o.Plan.RowBytes())/batchRows, rows/maxParts/batchRows+1)
+		o.PartRows = batches * batchRows
 	}
 	if parts := (rows-1)/o.PartRows + 1; parts > maxParts {
 		return fault.New(fault.Limit, fault.LimitExceeded,

@@ -5,7 +5,6 @@ import (
 	"testing"
 
 	"github.com/rasterloom/rasterloom/fault"
-	"github.com/rasterloom/rasterloom/services/merger/internal/merge"
 )
 
 func TestNames(t *testing.T) {
@@ -50,9 +49,9 @@ func TestParts(t *testing.T) {
 		{"a.parquet", 3, 4, 0, 12, ""},
 		{"a.parquet", 3, 4, 5, 0, fault.InvalidArgument},
 		{"a", 3, 4, 5, 5, ""},
-		{"a", 3, 4, 0, (512 << 20) * 8 / 193 / merge.DefaultBatchRows * merge.DefaultBatchRows, ""}, // 24 bytes and a bit
+		{"a", 3, 4, 0, (512 << 20) * 8 / 193 / batchRows * batchRows, ""}, // 24 bytes and a bit
 		// So many rows that parts of the usual size would be too many.
-		{"a", 1 << 20, 1 << 19, 0, (1<<39/10_000/merge.DefaultBatchRows + 1) * merge.DefaultBatchRows, ""},
+		{"a", 1 << 20, 1 << 19, 0, (1<<39/10_000/batchRows + 1) * batchRows, ""},
 		{"a", 1000, 1000, 99, 0, fault.LimitExceeded},
 		{"a", 1000, 1000, 100, 100, ""},
 		{"../a", 3, 4, 0, 0, fault.InvalidArgument},

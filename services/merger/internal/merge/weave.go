@@ -94,7 +94,7 @@ func fillBands(ctx context.Context, p *Plan, rows Rows, shuttles []shuttle, free
 	}
 	// The first band only has rows enough for a batch, so that the first batch
 	// leaves early.
-	height := min(p.bandRows(), int64(p.BatchRows)/p.Window.Cols()+1)
+	height := min(p.bandRows(), p.firstRows())
 	for start := rows.Start; start < rows.Stop; {
 		if p.Keep != KeepEvery {
 			next, some := nextRow(shuttles)
