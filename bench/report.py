@@ -269,7 +269,7 @@ primary key on (row_idx, col_idx), is vacuumed and analysed, and is read once be
 
 Each trial is a process of its own, on the same machine as the server, over its Unix socket. Time runs from the end of its imports to the table in
 memory or the closed file, connecting included; then peak memory is read (VmHWM); then the answer is checked. The peers are in `bench/ways/`, one file
-each, with their libraries' own settings; the scatters by hand write Parquet as Rasterloom's client does (zstd 1, byte stream split). The peers on row tables
+each, with their libraries' own settings; the scatters by hand write Parquet by zstd 1 with byte stream split, as Rasterloom's client does where values do not repeat. The peers on row tables
 take a cell's indices for its place and never look at its layer's bounds: they are right here only because the one layer that lies off lies off by less than half a pixel.
 Rasterloom and odc-geo look. The files of the GeoTIFF rows hold the same layers, deflated, in tiles of 256.
 

@@ -168,6 +168,22 @@ def test_row_groups_of_parquet_are_of_many_batches(
     assert three == [sum(batches[i : i + 3]) for i in range(0, len(batches), 3)]
 
 
+def test_parquet_has_dictionaries_where_values_repeat(loom: rl.Loom, tmp_path: Path) -> None:
+    """A row group says what repeats, and not its first few rows, in which no x does."""
+    merge = loom.merge(SST, batch_rows=16)
+    table = merge.to_arrow()
+    columns = pq.ParquetFile(merge.to_parquet(tmp_path / "sst.parquet")).metadata.row_group(0)
+    kinds = {}
+    for i, name in enumerate(table.column_names):
+        repeats = len(table[name].unique()) * 8 <= table.num_rows
+        assert columns.column(i).path_in_schema == name
+        assert ("RLE_DICTIONARY" if repeats else "BYTE_STREAM_SPLIT") in columns.column(i).encodings
+        kinds[name] = repeats
+    assert kinds["x"]
+    assert kinds["y"]
+    assert not all(kinds.values())
+
+
 def test_parquet_appears_whole_or_not_at_all(loom: rl.Loom, tmp_path: Path) -> None:
     merge = loom.merge(SST)
     path = merge.to_parquet(tmp_path / "sst.parquet")

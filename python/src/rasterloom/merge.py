@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from rasterloom import lattice
-from rasterloom._arrow import arrays_of, dtype_of, fields_of
+from rasterloom._arrow import dtype_of, fields_of
 from rasterloom._gen.merger.v1 import export_pb2, merger_pb2
 from rasterloom._progress import BAR, progress_bar
 from rasterloom._render import html_table
@@ -223,7 +223,8 @@ class Merge:
             raise FileExistsError(f"{target} exists; overwrite=True replaces it")
         schema, batches = self._read(self._spec)
         with _whole_file(target, overwrite=overwrite) as part:
-            first = next(batches, None)
+            groups = _row_groups(schema, batches)
+            first = next(groups, None)
             repeating, spread = _encodings(schema, first)
             with pq.ParquetWriter(
                 part,
@@ -233,7 +234,7 @@ class Merge:
                 use_dictionary=repeating,  # pyright: ignore[reportArgumentType] - a list of columns is fine
                 use_byte_stream_split=spread,  # pyright: ignore[reportArgumentType]
             ) as writer:
-                for group in _row_groups(schema, itertools.chain([] if first is None else [first], batches)):
+                for group in itertools.chain([] if first is None else [first], groups):
                     writer.write_table(group, row_group_size=group.num_rows)
         return target
 
@@ -314,18 +315,17 @@ def _row_groups(schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> Generat
         yield pa.Table.from_batches(group, schema=schema)
 
 
-def _encodings(schema: pa.Schema, first: pa.RecordBatch | None) -> tuple[list[str], list[str]]:
+def _encodings(schema: pa.Schema, first: pa.Table | None) -> tuple[list[str], list[str]]:
     """Say which columns get a dictionary, and of which the bytes are split.
 
-    A dictionary pays where values repeat, as coordinates do, and categories;
-    else it costs time and saves nothing, and splitting the bytes of floats helps
-    zstd more. The first batch decides, so that the same table always gives the
+    A dictionary pays where values repeat, as coordinates do, categories, and what was
+    rounded; else it costs time and saves nothing, and splitting the bytes of floats
+    helps zstd more. The first row group decides, so that the same table always gives the
     same file.
     """
     repeating, spread = list[str](), list[str]()
-    columns = [] if first is None else arrays_of(first)
-    for i, field in enumerate(fields_of(schema)):
-        if columns and len(pc.unique(columns[i])) * 8 <= len(columns[i]):
+    for field in fields_of(schema):
+        if first is not None and len(pc.unique(first[field.name])) * 8 <= first.num_rows:
             repeating.append(field.name)
         elif dtype_of(field).kind == "f":
             spread.append(field.name)
