@@ -40,6 +40,9 @@ type Vector struct {
 type column interface {
 	// add appends the cells [start, start+n) of a band whose first row is row.
 	add(band int, row int64, start, n int)
+	// lend is add for an empty column, without a copy where it can be: the band must
+	// not be filled again before clear.
+	lend(band int, row int64, start, n int)
 	// vector gives what was collected, and clear starts again.
 	vector() Vector
 	clear()
@@ -48,22 +51,37 @@ type column interface {
 // valueColumn collects the values of a thread.
 type valueColumn[T layer.Value] struct {
 	windows *[bandsInFlight]window[T]
+	own     []T // what values are collected in, empty
 	values  []T
 	valid   []uint64
 	nulls   int
 	kept    *int64
 }
 
+func newValueColumn[T layer.Value](windows *[bandsInFlight]window[T], kept *int64, capacity int) column {
+	own := make([]T, 0, capacity)
+	return &valueColumn[T]{windows: windows, own: own, values: own, valid: make([]uint64, bitmap.Words(capacity)), kept: kept}
+}
+
 func (c *carrier[S, T]) column(capacity int) column {
-	return &valueColumn[T]{
-		windows: &c.windows, values: make([]T, 0, capacity), valid: make([]uint64, bitmap.Words(capacity)), kept: &c.counted.kept,
-	}
+	return newValueColumn(&c.windows, &c.counted.kept, capacity)
 }
 
 func (c *valueColumn[T]) add(band int, _ int64, start, n int) {
-	w := &c.windows[band]
 	at := len(c.values)
-	c.values = append(c.values, w.values[start:start+n]...)
+	c.values = append(c.values, c.windows[band].values[start:start+n]...)
+	c.mark(band, start, at, n)
+}
+
+func (c *valueColumn[T]) lend(band int, _ int64, start, n int) {
+	c.values = c.windows[band].values[start : start+n : start+n]
+	c.mark(band, start, 0, n)
+}
+
+// mark takes over which of the cells from start of a band have a value, for the
+// values from at on, and makes the others zero.
+func (c *valueColumn[T]) mark(band, start, at, n int) {
+	w := &c.windows[band]
 	for done := 0; done < n; done += 64 {
 		k := min(64, n-done)
 		valid := bitmap.Load(w.valid, start+done, k)
@@ -85,7 +103,7 @@ func (c *valueColumn[T]) vector() Vector {
 }
 
 func (c *valueColumn[T]) clear() {
-	c.values, c.nulls = c.values[:0], 0
+	c.values, c.nulls = c.own, 0
 	clear(c.valid)
 }
 
@@ -125,6 +143,8 @@ func (c *placeColumn[T]) add(_ int, row int64, start, n int) {
 		n -= k
 	}
 }
+
+func (c *placeColumn[T]) lend(band int, row int64, start, n int) { c.add(band, row, start, n) }
 
 func (c *placeColumn[T]) vector() Vector { return Vector{Values: c.values} }
 func (c *placeColumn[T]) clear()         { c.values = c.values[:0] }

@@ -199,9 +199,7 @@ func (r *resampled[K, T]) check(emitted bool) error {
 }
 
 func (r *resampled[K, T]) column(capacity int) column {
-	return &valueColumn[T]{
-		windows: &r.windows, values: make([]T, 0, capacity), valid: make([]uint64, bitmap.Words(capacity)), kept: &r.counted.kept,
-	}
+	return newValueColumn(&r.windows, &r.counted.kept, capacity)
 }
 
 func (r *resampled[K, T]) fill(ctx context.Context, band int, rows Rows) error {

@@ -205,8 +205,14 @@ func (g *gatherer) gather(b band) error {
 			if g.batch.Rows == 0 {
 				g.batch.FirstRow = b.rows.Start + int64(start/width)
 			}
+			// A whole batch that lies together goes out from where it is.
+			lent := n == g.plan.BatchRows
 			for _, c := range g.columns {
-				c.add(b.index, b.rows.Start, start, n)
+				if lent {
+					c.lend(b.index, b.rows.Start, start, n)
+				} else {
+					c.add(b.index, b.rows.Start, start, n)
+				}
 			}
 			g.batch.Rows += n
 			start += n
