@@ -69,7 +69,7 @@ def _comparison(main: str, seldom: int) -> list[Step]:
         steps.append(Step(peer.name, "parquet", main, rounds))
         if not peer.old:
             steps.append(Step(peer.name, "arrow", main, rounds))
-    always = {"packed_two", "parquet_zstd", "flight"}
+    always = {"packed_two", "parquet_zstd", "flight", "flight_table"}
     steps += [
         Step(limit.name, "limit", main, 99 if limit.name in always else seldom)
         for limit in limits.LIMITS

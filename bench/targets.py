@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from statistics import median
+from typing import Literal
 
 from bench.migration import WAIT_MS
 from bench.rounds import Run
@@ -56,7 +57,7 @@ def findings(run: Run) -> list[Finding]:
                 ("numpy from GeoTIFFs", 2, ["geotiff_numpy"]),
             )
         ),
-        *(_tiles_of_flight(run, f"{main}-{chain}") for chain in ("raw", "zstd")),
+        *(_tiles_of_flight(run, f"{main}-{chain}", task) for chain in ("raw", "zstd") for task in ("arrow", "stream")),
         _memory_size(run),
         _memory_growth(run),
         _first_batch(run),
@@ -163,9 +164,11 @@ def _tiles(run: Run, layers: str, what: str, factor: float, peers: Iterable[str]
     )  # fmt: skip
 
 
-def _tiles_of_flight(run: Run, layers: str) -> Finding:
-    what, target = f"{layers} tiles → pyarrow by Flight, of what a C++ server's loopback does", "≥ 40 %"
-    own, limit = run.seconds("loom", "arrow", layers), run.seconds("flight", "limit", run.main)
+def _tiles_of_flight(run: Run, layers: str, task: Literal["arrow", "stream"]) -> Finding:
+    """Both read into a table by a new process, or both dropped."""
+    how, name = ("a table of both", "flight_table") if task == "arrow" else ("dropped by both", "flight")
+    what, target = f"{layers} tiles → pyarrow by Flight, of what a C++ server's loopback does, {how}", "≥ 40 %"
+    own, limit = run.seconds("loom", task, layers), run.seconds(name, "limit", run.main)
     if own is None or limit is None:
         return Finding(what, target, "", None)
     share = limit / own
