@@ -24,10 +24,10 @@ const (
 	processBytes = 48 << 20
 	// garbagePercent is how much garbage may gather, as a part of what is held; Go's own
 	// is 100. What is held are buffers, used again and again and without pointers, which
-	// the collector passes over: twice as many cycles cost nothing that could be measured,
+	// the collector passes over: more cycles cost nothing that could be measured,
 	// and in make bench FORM=full the server took 195 MiB at most; 244 with 100, which
 	// GOGC sets.
-	garbagePercent = 50
+	garbagePercent = 40
 )
 
 func newMemory() *memory {
