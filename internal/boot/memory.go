@@ -25,8 +25,8 @@ const (
 	// garbagePercent is how much garbage may gather, as a part of what is held; Go's own
 	// is 100. What is held are buffers, used again and again and without pointers, which
 	// the collector passes over: more cycles cost nothing that could be measured,
-	// and in make bench FORM=full the server took 195 MiB at most; 244 with 100, which
-	// GOGC sets.
+	// and in make bench FORM=full the server took 195 MiB at most with 50, and 244 with
+	// 100. GOGC sets another.
 	garbagePercent = 40
 )
 
