@@ -48,7 +48,7 @@ LIMITS = (
     Limit("packed_one", "rows packed by the server (string_agg), one connection"),
     Limit("packed_two", "rows packed by the server, two connections"),
     Limit("flight", "Flight loopback from pyarrow's C++ server, read and dropped, the second time"),
-    Limit("flight_table", "the same, read into a table by a new process"),
+    Limit("flight_table", "Flight loopback from pyarrow's C++ server, read into a table by a new process"),
     Limit("parquet_zstd", "pyarrow Parquet write: zstd 1, byte stream split, no dictionary"),
     Limit("parquet_plain", "pyarrow Parquet write: uncompressed, no dictionary"),
     Limit("parquet_default", "pyarrow Parquet write: defaults (snappy, dictionary)"),

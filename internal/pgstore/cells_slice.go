@@ -90,13 +90,13 @@ type cellSlice struct {
 
 func (s *slicer) add(stream *CellStream) {
 	w := stream.request.Window
-	first := min(firstSliceCells, stream.request.ChunkCells)
-	if waited := stream.request.FirstCells; waited > 0 {
-		first = min(first, waited)
-	}
 	if stream.placer != nil {
 		s.streams = append(s.streams, &slicedStream{CellStream: stream})
 		return
+	}
+	first := min(firstSliceCells, stream.request.ChunkCells)
+	if waited := stream.request.FirstCells; waited > 0 {
+		first = min(first, waited)
 	}
 	s.streams = append(s.streams, &slicedStream{
 		CellStream: stream, next: w.RowStart, height: max(1, int64(first)/w.Cols()),

@@ -12,7 +12,7 @@ import psycopg
 import pytest
 
 import rasterloom as rl
-from rasterloom.stream import FlightSource
+from rasterloom.stream import FlightSource, _prefetched
 
 from .test_flight_scenarios import cutting
 
@@ -102,3 +102,8 @@ def test_ctrl_c_reaches_the_database(suite: demo_suite.Suite) -> None:
             time.sleep(0.02)
         print(f"idle after {time.monotonic() - began:.2f} s")
     assert process.communicate(timeout=10)[1].rstrip().endswith("KeyboardInterrupt")
+
+
+def test_large_batches_are_not_read_ahead_by_the_dozen() -> None:
+    """What a slow consumer has in memory is bounded, whatever ``batch_rows`` it asked for."""
+    assert [_prefetched(size) for size in (0, 48, 1 << 20, 2 << 20, 4 << 20, 48 << 20)] == [16, 16, 16, 8, 4, 4]

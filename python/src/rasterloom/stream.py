@@ -29,8 +29,10 @@ if TYPE_CHECKING:
 
 __all__ = ["ContentHash", "FlightSource", "Trailer"]
 
-PREFETCHED_BATCHES = 16
-"""Batches read ahead of the consumer, per endpoint."""
+PREFETCHED_BATCHES = 4
+"""Batches read ahead of the consumer, per endpoint, however large they are."""
+PREFETCHED_BYTES = 16 << 20
+"""Small ones are read ahead up to this size, and up to four times as many."""
 PARALLEL_ENDPOINTS = 4
 """Endpoints read at a time."""
 READ_AHEAD_BYTES = 256 << 20
@@ -324,6 +326,8 @@ class _EndpointReader:
         self._put(end)
 
     def _put(self, item: _Item) -> bool:
+        if isinstance(item, tuple) and self._batches.maxsize:
+            self._batches.maxsize = _prefetched(item[0].nbytes)
         while not self._stop.is_set():
             try:
                 self._batches.put(item, timeout=0.1)
@@ -331,6 +335,11 @@ class _EndpointReader:
                 continue
             return True
         return False
+
+
+def _prefetched(size: int) -> int:
+    """Say how many batches of so many bytes are read ahead."""
+    return max(PREFETCHED_BATCHES, min(PREFETCHED_BYTES // max(1, size), 4 * PREFETCHED_BATCHES))
 
 
 def _most_bytes(info: fl.FlightInfo, number: int) -> float:

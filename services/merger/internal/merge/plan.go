@@ -429,11 +429,12 @@ func (p *Plan) firstRows() int64 { return int64(p.BatchRows)/p.Window.Cols() + 1
 // thread that has no cell there has an empty window.
 func (p *Plan) Requests(rows Rows) []layer.CellRequest {
 	requests := make([]layer.CellRequest, len(p.Threads))
-	firstRows := p.firstRows() + 1 // that a band is full is known by a cell behind it
+	// That a band is full is known by a cell behind it.
+	first := Rows{rows.Start, min(rows.Stop, rows.Start+p.firstRows()+1)}
 	for i, t := range p.Threads {
 		requests[i] = layer.CellRequest{Layer: t.Layer, ChunkCells: p.chunkCells(&t), Duplicates: t.Duplicates}
 		requests[i].Window = t.cellsToRead(rows)
-		requests[i].FirstCells = int(min(firstRows*requests[i].Window.Cols(), math.MaxInt32))
+		requests[i].FirstCells = int(min(t.cellsToRead(first).Cells(), math.MaxInt32))
 	}
 	return requests
 }

@@ -168,7 +168,8 @@ func TestPlanWithin(t *testing.T) {
 					}
 					rows := Rows{p.Window.RowStart, p.Window.RowStop}
 					for i, r := range within.Requests(rows) {
-						if behind := (int64(p.BatchRows)/p.Window.Cols() + 2) * r.Window.Cols(); int64(r.FirstCells) != behind {
+						first := Rows{rows.Start, min(rows.Stop, rows.Start+int64(p.BatchRows)/p.Window.Cols()+2)}
+						if behind := within.Requests(first)[i].Window.Cells(); int64(r.FirstCells) != behind {
 							t.Errorf("%d cells are waited for first; a row behind the first batch has been read after %d", r.FirstCells, behind)
 						}
 						if whole := p.Requests(rows)[i]; r.Window != whole.Window || r.ChunkCells > whole.ChunkCells || whole.ChunkCells >= cols && r.ChunkCells < cols {
