@@ -312,11 +312,12 @@ var packers = map[uint32]struct {
 //
 // Each row is a subquery of its own: a scan of the key that begins and ends at the
 // row's columns, and an aggregate that sees nothing else. Grouping all rows of a
-// slice would cost a third more.
+// slice would cost a third more, and an empty delimiter in place of NULL, which
+// is left out, 3 %.
 func completeQuery(request layer.CellRequest, table cellTable) cellQuery {
 	q, of := rowQuery(request)
 	q.sql = "SELECT place, (SELECT pg_catalog.min(col_idx) FROM " + of + "), (SELECT pg_catalog.max(col_idx) FROM " + of +
-		"), (SELECT pg_catalog.string_agg(" + packers[table.types["value"]].send + "(value), ''::bytea)" +
+		"), (SELECT pg_catalog.string_agg(" + packers[table.types["value"]].send + "(value), NULL)" +
 		" FROM (SELECT value FROM " + of + " ORDER BY col_idx) AS cell)" + q.sql
 	return q
 }
@@ -326,7 +327,7 @@ func completeQuery(request layer.CellRequest, table cellTable) cellQuery {
 func explicitQuery(request layer.CellRequest, table cellTable) cellQuery {
 	q, of := rowQuery(request)
 	q.sql = "SELECT place, (SELECT pg_catalog.string_agg(" + packers[table.types["col_idx"]].send + "(col_idx) || " +
-		packers[table.types["value"]].send + "(value), ''::bytea) FROM (SELECT col_idx, value FROM " + of + " ORDER BY col_idx) AS cell)" + q.sql
+		packers[table.types["value"]].send + "(value), NULL) FROM (SELECT col_idx, value FROM " + of + " ORDER BY col_idx) AS cell)" + q.sql
 	return q
 }
 

@@ -83,6 +83,18 @@ def test_sst_equals_numpy(loom: rl.Loom, batch_rows: int | None) -> None:
     assert differing(loom.merge(SST, batch_rows=batch_rows).to_arrow(), demo.expected_sst) == 0
 
 
+@pytest.mark.parametrize("compression", ["lz4", "zstd"])
+def test_compressed_on_its_way_it_is_the_same_table(loom: rl.Loom, compression: rl.client.Compression) -> None:
+    table = loom.merge(SST, batch_rows=1000, compression=compression).to_arrow()
+    assert table.equals(loom.merge(SST, batch_rows=1000).to_arrow())
+    assert differing(table, demo.expected_sst) == 0
+
+
+def test_an_unknown_compression_is_named(loom: rl.Loom) -> None:
+    with pytest.raises(rl.InvalidArgument, match="compression is 'gzip', and must be one of 'none', 'lz4', 'zstd'"):
+        loom.merge(SST, compression="gzip")  # type: ignore[arg-type]
+
+
 def test_north_carolina_equals_numpy(loom: rl.Loom) -> None:
     merge = demo.north_carolina(loom)
     assert differing(merge.to_arrow(), demo.expected_north_carolina) == 0

@@ -15,6 +15,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/protobuf/proto"
 
+	mergerv1 "github.com/rasterloom/rasterloom/gen/rasterloom/merger/v1"
 	"github.com/rasterloom/rasterloom/internal/layer"
 	"github.com/rasterloom/rasterloom/internal/pgtest"
 )
@@ -218,6 +219,50 @@ func TestScenarioExpirationTimeCancelFlightInfo(t *testing.T) {
 	// The same merge, asked for by itself, is another flight.
 	if _, err := s.get(t.Context(), other.GetEndpoint()[0].GetTicket().GetTicket()); err != nil {
 		t.Error(err)
+	}
+}
+
+// Compressed bodies hold the same table, by values, nulls and hash, in fewer
+// bytes; a column that does not compress costs nothing but its length.
+func TestCompressedBodies(t *testing.T) {
+	t.Parallel()
+	s := start(t, Config{})
+	rng := rand.New(rand.NewPCG(1, 6))
+	s.put(t, "birds", layer.FormatLegacy, generated(rng, utm(60, 40, 3e5, 5e6)))
+	s.put(t, "plants", layer.FormatCoordinate, generated(rng, utm(60, 40, 3e5, 5e6)))
+	size := func(streams []*stream) (bytes int) {
+		for _, got := range streams {
+			for _, body := range got.bodies {
+				bytes += len(body)
+			}
+		}
+		return bytes
+	}
+	for _, coordinates := range []mergerv1.CoordinateColumns{mergerv1.CoordinateColumns_COORDINATE_COLUMNS_XY, mergerv1.CoordinateColumns_COORDINATE_COLUMNS_NONE} {
+		spec := specOf("birds", "plants")
+		spec.BatchRows, spec.Endpoints, spec.CoordinateColumns = 700, 2, coordinates
+		want := s.merge(t, spec)
+		for _, how := range []mergerv1.BodyCompression{mergerv1.BodyCompression_BODY_COMPRESSION_LZ4_FRAME, mergerv1.BodyCompression_BODY_COMPRESSION_ZSTD} {
+			t.Run(fmt.Sprint(coordinates, how), func(t *testing.T) {
+				spec := proto.CloneOf(spec)
+				spec.BodyCompression = how
+				got := s.merge(t, spec)
+				for i := range want {
+					if got[i].trailer.Hash != want[i].trailer.Hash || got[i].batches != want[i].batches || got[i].rows == 0 {
+						t.Errorf("endpoint %d: trailer %+v, want %+v", i, got[i].trailer, want[i].trailer)
+					}
+				}
+				compressed, raw := size(got), size(want)
+				t.Logf("%d bytes of %d", compressed, raw)
+				// Eight bytes a buffer say that it is as it was.
+				if compressed > raw+16*int(got[0].batches+got[1].batches) {
+					t.Errorf("%d bytes, and %d without compression", compressed, raw)
+				}
+				if coordinates == mergerv1.CoordinateColumns_COORDINATE_COLUMNS_XY && compressed > raw*3/4 {
+					t.Errorf("coordinates take %d bytes of %d", compressed, raw)
+				}
+			})
+		}
 	}
 }
 

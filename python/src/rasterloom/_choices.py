@@ -16,6 +16,7 @@ Rows = Literal["any", "all", "reference", "every"]
 Coordinates = Literal["xy", "row_col", "both", "none"]
 Types = Literal["stored", "declared"]
 Duplicates = Literal["error", "first", "last", "mean"]
+Compression = Literal["none", "lz4", "zstd"]
 Resampling = Literal[
     "none", "nearest", "bilinear", "cubic", "average", "mode", "min", "max", "sum",
     "auto", "continuous", "categorical", "count",
@@ -64,6 +65,11 @@ DUPLICATES: dict[str, merger_pb2.Duplicates] = {
     "first": merger_pb2.DUPLICATES_FIRST,
     "last": merger_pb2.DUPLICATES_LAST,
     "mean": merger_pb2.DUPLICATES_MEAN,
+}
+COMPRESSIONS: dict[str, merger_pb2.BodyCompression] = {
+    "none": merger_pb2.BODY_COMPRESSION_NONE,
+    "lz4": merger_pb2.BODY_COMPRESSION_LZ4_FRAME,
+    "zstd": merger_pb2.BODY_COMPRESSION_ZSTD,
 }
 DTYPES: dict[str, layer_pb2.DataType] = {
     "": layer_pb2.DATA_TYPE_UNSPECIFIED,

@@ -150,8 +150,8 @@ func (ExportPhase) EnumDescriptor() ([]byte, []int) {
 // ExportSpec says what to write, and how.
 type ExportSpec struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// What to merge. batch_rows, endpoints and use_legacy_merge do not matter
-	// here.
+	// What to merge. batch_rows, endpoints, body_compression and
+	// use_legacy_merge do not matter here.
 	Merge *MergeSpec `protobuf:"bytes,1,opt,name=merge,proto3" json:"merge,omitempty"`
 	// Name of the result in the merger's directory for exports: letters, digits,
 	// dots, dashes and underscores, a letter or digit first, 1 to 128 of them. A

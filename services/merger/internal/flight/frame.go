@@ -60,6 +60,12 @@ func recordFrame(record arrow.RecordBatch, metadata []byte, allocator memory.All
 		return nil, fmt.Errorf("encode a batch: %w", err)
 	}
 	defer payload.Release()
+	return payloadFrame(&payload, metadata)
+}
+
+// payloadFrame is the message of a payload, whose buffers must not change before
+// done is closed.
+func payloadFrame(payload *ipc.Payload, metadata []byte) (*frame, error) {
 	meta := payload.Meta()
 	defer meta.Release()
 	f := newFrame(bytes.Clone(meta.Bytes()), metadata)

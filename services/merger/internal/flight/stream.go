@@ -22,6 +22,8 @@ type batchWriter struct {
 	messages  *messenger
 	allocator memory.Allocator
 	hash      *contenthash.Hash
+	// compressor is nil for batches that are sent from where they lie.
+	compressor *compressor
 }
 
 func newBatchWriter(stream grpc.ServerStream, schema *arrow.Schema, plan *merge.Plan, opts Options) *batchWriter {
@@ -37,11 +39,14 @@ func newBatchWriter(stream grpc.ServerStream, schema *arrow.Schema, plan *merge.
 	for i, c := range columns {
 		hashed[i] = contenthash.Column{Name: c.Name, Type: c.Type, Nullable: c.Thread >= 0}
 	}
-	return &batchWriter{plan: plan, schema: schema, messages: messages, allocator: opts.Allocator, hash: contenthash.New(hashed)}
+	return &batchWriter{
+		plan: plan, schema: schema, messages: messages, allocator: opts.Allocator, hash: contenthash.New(hashed),
+		compressor: newCompressor(schema, plan.Compression),
+	}
 }
 
-// write sends a batch. Its buffers are sent from where they lie, and the engine
-// may use them again once it returns nil. After an error it must not: the
+// write sends a batch. Its buffers are sent from where they lie, unless they are
+// compressed, and the engine may use them again once it returns nil. After an error it must not: the
 // transport may still read them.
 func (w *batchWriter) write(ctx context.Context, b *merge.Batch) error {
 	w.hash.AddRows(b.Rows)
@@ -61,7 +66,12 @@ func (w *batchWriter) write(ctx context.Context, b *merge.Batch) error {
 		return err
 	}
 	defer record.Release()
-	f, err := recordFrame(record, metadata, w.allocator)
+	var f *frame
+	if w.compressor != nil {
+		f, err = w.compressor.frame(record, metadata)
+	} else {
+		f, err = recordFrame(record, metadata, w.allocator)
+	}
 	if err != nil {
 		return err
 	}

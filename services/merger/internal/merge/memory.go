@@ -17,11 +17,19 @@ const (
 
 // PeakMemory is the memory that one stream of the merge needs at most, in
 // bytes: bands and chunks in flight, what is resampled from, and a batch, which
-// is sent from where it lies.
+// is sent from where it lies, or compressed before.
 func (p *Plan) PeakMemory() int64 {
 	size := streamBytes + bandsInFlight*float64(p.bandRows())*p.bandRowBytes() + p.resamplingBytes()
 	size += float64(p.Window.Cols()) * 12 // a row of the coordinates and indices that depend on the column
-	size += p.RowBytes() * float64(min(int64(p.BatchRows), p.Window.Cells()))
+	batch := p.RowBytes() * float64(min(int64(p.BatchRows), p.Window.Cells()))
+	size += batch
+	switch p.Compression {
+	case Uncompressed:
+	case LZ4Frame:
+		size += batch + lz4Bytes
+	case ZSTD:
+		size += batch + zstdBytes
+	}
 	if slices.ContainsFunc(p.Threads, func(t Thread) bool { return t.Layer.Format == layer.FormatTiled }) {
 		size += tileScratch
 	}

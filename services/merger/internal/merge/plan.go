@@ -42,6 +42,16 @@ type Coordinates struct {
 	RowCol bool // row, col on the reference lattice, int32
 }
 
+// Compression is a codec for the bodies of batches.
+type Compression int
+
+// Codecs, by their names in Arrow IPC.
+const (
+	Uncompressed Compression = iota
+	LZ4Frame
+	ZSTD
+)
+
 // Thread is one layer of a merge.
 type Thread struct {
 	Layer    layer.Layer
@@ -108,6 +118,10 @@ const (
 	maxEndpoints  = 16
 	// bandsInFlight is one band being filled and one being read.
 	bandsInFlight = 2
+	// lz4Bytes and zstdBytes are what a compressor holds for a stream. Measured with
+	// the libraries of arrow-go.
+	lz4Bytes  = 1 << 20
+	zstdBytes = 24 << 20
 	// streamBytes is what a stream takes that no plan decides: buffers of
 	// connections, stacks, messages.
 	streamBytes = 512 << 10
@@ -149,6 +163,8 @@ type Plan struct {
 	// is 0, and cuts it down to the rows of the window.
 	Endpoints int
 	Limits    Limits
+	// Compression is how batches are compressed on their way.
+	Compression Compression
 	// Legacy asks for the deprecated way to merge: Join in place of Weave.
 	Legacy bool
 	// After is the last cell that the receiver has already: the table goes on

@@ -69,7 +69,7 @@ func (h *ExportHandler) StartExport(ctx context.Context, request *connect.Reques
 			return nil, err
 		}
 		what := proto.CloneOf(spec.GetMerge())
-		what.BatchRows, what.Endpoints = 0, 1
+		what.BatchRows, what.Endpoints, what.BodyCompression = 0, 1, mergerv1.BodyCompression_BODY_COMPRESSION_UNSPECIFIED
 		// Exports are younger than the legacy way, and never take it.
 		what.UseLegacyMerge = new(false)
 		plan, err := h.planner.plan(ctx, what)

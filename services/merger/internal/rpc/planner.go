@@ -200,6 +200,7 @@ func (p *Planner) plan(ctx context.Context, spec *mergerv1.MergeSpec) (*planned,
 		Plan: &merge.Plan{
 			Lattice: lattice, Reference: -1, Keep: rowsKept[spec.GetRowsKept()], Coordinates: coordinates[spec.GetCoordinateColumns()],
 			BatchRows: int(spec.GetBatchRows()), Endpoints: int(spec.GetEndpoints()), Limits: p.limits, Legacy: p.legacy(ctx, spec),
+			Compression: compressions[spec.GetBodyCompression()],
 		},
 	}
 	for i, l := range layers {
@@ -433,6 +434,12 @@ var (
 		mergerv1.CoordinateColumns_COORDINATE_COLUMNS_ROW_COL:     {RowCol: true},
 		mergerv1.CoordinateColumns_COORDINATE_COLUMNS_BOTH:        {XY: true, RowCol: true},
 		mergerv1.CoordinateColumns_COORDINATE_COLUMNS_NONE:        {},
+	}
+	compressions = map[mergerv1.BodyCompression]merge.Compression{
+		mergerv1.BodyCompression_BODY_COMPRESSION_UNSPECIFIED: merge.Uncompressed,
+		mergerv1.BodyCompression_BODY_COMPRESSION_NONE:        merge.Uncompressed,
+		mergerv1.BodyCompression_BODY_COMPRESSION_LZ4_FRAME:   merge.LZ4Frame,
+		mergerv1.BodyCompression_BODY_COMPRESSION_ZSTD:        merge.ZSTD,
 	}
 	duplicates = map[mergerv1.Duplicates]layer.Duplicates{
 		mergerv1.Duplicates_DUPLICATES_UNSPECIFIED: layer.DuplicatesError,

@@ -38,6 +38,13 @@ class ValueTypes(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     VALUE_TYPES_STORED: _ClassVar[ValueTypes]
     VALUE_TYPES_DECLARED: _ClassVar[ValueTypes]
 
+class BodyCompression(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    BODY_COMPRESSION_UNSPECIFIED: _ClassVar[BodyCompression]
+    BODY_COMPRESSION_NONE: _ClassVar[BodyCompression]
+    BODY_COMPRESSION_LZ4_FRAME: _ClassVar[BodyCompression]
+    BODY_COMPRESSION_ZSTD: _ClassVar[BodyCompression]
+
 class Duplicates(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     DUPLICATES_UNSPECIFIED: _ClassVar[Duplicates]
@@ -83,6 +90,10 @@ COORDINATE_COLUMNS_NONE: CoordinateColumns
 VALUE_TYPES_UNSPECIFIED: ValueTypes
 VALUE_TYPES_STORED: ValueTypes
 VALUE_TYPES_DECLARED: ValueTypes
+BODY_COMPRESSION_UNSPECIFIED: BodyCompression
+BODY_COMPRESSION_NONE: BodyCompression
+BODY_COMPRESSION_LZ4_FRAME: BodyCompression
+BODY_COMPRESSION_ZSTD: BodyCompression
 DUPLICATES_UNSPECIFIED: Duplicates
 DUPLICATES_ERROR: Duplicates
 DUPLICATES_FIRST: Duplicates
@@ -105,7 +116,7 @@ VALUE_KIND_CATEGORICAL: ValueKind
 VALUE_KIND_COUNT: ValueKind
 
 class MergeSpec(_message.Message):
-    __slots__ = ("layers", "reference", "extent", "rows_kept", "tolerance_pixels", "coordinate_columns", "value_types", "batch_rows", "endpoints", "use_legacy_merge", "duplicates", "resampling", "min_share")
+    __slots__ = ("layers", "reference", "extent", "rows_kept", "tolerance_pixels", "coordinate_columns", "value_types", "batch_rows", "endpoints", "use_legacy_merge", "duplicates", "resampling", "min_share", "body_compression")
     LAYERS_FIELD_NUMBER: _ClassVar[int]
     REFERENCE_FIELD_NUMBER: _ClassVar[int]
     EXTENT_FIELD_NUMBER: _ClassVar[int]
@@ -119,6 +130,7 @@ class MergeSpec(_message.Message):
     DUPLICATES_FIELD_NUMBER: _ClassVar[int]
     RESAMPLING_FIELD_NUMBER: _ClassVar[int]
     MIN_SHARE_FIELD_NUMBER: _ClassVar[int]
+    BODY_COMPRESSION_FIELD_NUMBER: _ClassVar[int]
     layers: _containers.RepeatedCompositeFieldContainer[LayerSelection]
     reference: Reference
     extent: Extent
@@ -132,7 +144,8 @@ class MergeSpec(_message.Message):
     duplicates: Duplicates
     resampling: Resampling
     min_share: float
-    def __init__(self, layers: _Optional[_Iterable[_Union[LayerSelection, _Mapping]]] = ..., reference: _Optional[_Union[Reference, _Mapping]] = ..., extent: _Optional[_Union[Extent, _Mapping]] = ..., rows_kept: _Optional[_Union[RowsKept, str]] = ..., tolerance_pixels: _Optional[float] = ..., coordinate_columns: _Optional[_Union[CoordinateColumns, str]] = ..., value_types: _Optional[_Union[ValueTypes, str]] = ..., batch_rows: _Optional[int] = ..., endpoints: _Optional[int] = ..., use_legacy_merge: _Optional[bool] = ..., duplicates: _Optional[_Union[Duplicates, str]] = ..., resampling: _Optional[_Union[Resampling, str]] = ..., min_share: _Optional[float] = ...) -> None: ...
+    body_compression: BodyCompression
+    def __init__(self, layers: _Optional[_Iterable[_Union[LayerSelection, _Mapping]]] = ..., reference: _Optional[_Union[Reference, _Mapping]] = ..., extent: _Optional[_Union[Extent, _Mapping]] = ..., rows_kept: _Optional[_Union[RowsKept, str]] = ..., tolerance_pixels: _Optional[float] = ..., coordinate_columns: _Optional[_Union[CoordinateColumns, str]] = ..., value_types: _Optional[_Union[ValueTypes, str]] = ..., batch_rows: _Optional[int] = ..., endpoints: _Optional[int] = ..., use_legacy_merge: _Optional[bool] = ..., duplicates: _Optional[_Union[Duplicates, str]] = ..., resampling: _Optional[_Union[Resampling, str]] = ..., min_share: _Optional[float] = ..., body_compression: _Optional[_Union[BodyCompression, str]] = ...) -> None: ...
 
 class LayerSelection(_message.Message):
     __slots__ = ("name", "column", "duplicates", "resampling", "min_share", "kind")
