@@ -40,6 +40,10 @@ func (r *CellReader) OpenJoined(ctx context.Context, request layer.JoinRequest) 
 	if err != nil {
 		return nil, err
 	}
+	return atNewSnapshots(func() (*JoinedCells, error) { return r.openJoined(ctx, request, query) })
+}
+
+func (r *CellReader) openJoined(ctx context.Context, request layer.JoinRequest, query pixelsql.Query) (*JoinedCells, error) {
 	if err := r.shares.first(ctx); err != nil {
 		return nil, err
 	}
@@ -50,6 +54,9 @@ func (r *CellReader) OpenJoined(ctx context.Context, request layer.JoinRequest) 
 	j.ctx, j.cancel = context.WithCancel(ctx)
 	if err := j.begin(); err != nil {
 		j.Close()
+		if errors.Is(err, errOvertaken) {
+			return nil, err
+		}
 		return nil, faultOf(err)
 	}
 	return j, nil
@@ -62,7 +69,14 @@ func (j *JoinedCells) begin() (err error) {
 	if j.tx, err = j.conn.BeginTx(j.ctx, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}); err != nil {
 		return err
 	}
-	return j.tx.QueryRow(j.ctx, "SELECT pg_catalog.pg_export_snapshot()").Scan(&j.snapshot)
+	if err = j.tx.QueryRow(j.ctx, "SELECT pg_catalog.pg_export_snapshot()").Scan(&j.snapshot); err != nil {
+		return err
+	}
+	tables := make([]layer.Table, len(j.request.Layers))
+	for i, l := range j.request.Layers {
+		tables[i] = l.Layer.Table
+	}
+	return hold(j.ctx, j.tx, tables)
 }
 
 func (j *JoinedCells) run() (err error) {

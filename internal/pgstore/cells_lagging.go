@@ -52,7 +52,7 @@ type laggingTiles struct {
 
 // laggingIn looks which tiles of a request lag behind; nil for a layer whose tiles
 // are all there is. Errors: Conflict LAYER_CHANGED when the table is not the one
-// that the tiles were made of, or no longer notes what is written to it.
+// that the tiles were made of, or no longer notes what is written to it; errOvertaken.
 func laggingIn(ctx context.Context, tx pgx.Tx, request layer.CellRequest) (*laggingTiles, error) {
 	l := request.Layer
 	var comment *string
@@ -94,6 +94,9 @@ func laggingIn(ctx context.Context, tx pgx.Tx, request layer.CellRequest) (*lagg
 	}
 	tables, err := describe(ctx, tx, []layer.CellRequest{{Layer: lag.pixels}})
 	if err != nil {
+		return nil, err
+	}
+	if err := hold(ctx, tx, []layer.Table{lag.pixels.Table}); err != nil {
 		return nil, err
 	}
 	lag.table = tables[0]

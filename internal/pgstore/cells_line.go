@@ -30,6 +30,8 @@ type cellLine struct {
 	turns []*CellStream
 	// slices is true when the connection takes slices of streams, too.
 	slices bool
+	// ready is set, under the set's lock, once the connection is there.
+	ready bool
 	// statements are the prepared ones for slices: their names by their texts.
 	statements map[string]string
 	// wake is signalled when a chunk of one of the streams came back.
