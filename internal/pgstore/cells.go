@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/rasterloom/rasterloom/fault"
 	"github.com/rasterloom/rasterloom/internal/layer"
 )
 
@@ -208,7 +209,7 @@ func (s *CellSet) join(all bool) error {
 	var group errgroup.Group
 	for _, l := range slices.Clone(s.lines) {
 		group.Go(func() error {
-			return guarded(func() error {
+			return fault.Guard(func() error {
 				if !l.surplus {
 					return l.settle(s.ctx)
 				}

@@ -106,7 +106,7 @@ func (s *CellSet) grow() {
 // was given.
 func (l *cellLine) start() {
 	l.set.pumps.Go(func() {
-		l.run(guarded(func() error {
+		l.run(fault.Guard(func() error {
 			if l.conn != nil {
 				return nil
 			}
@@ -128,7 +128,7 @@ func (l *cellLine) run(err error) {
 		l.set.mu.Lock()
 		l.ready = true
 		l.set.mu.Unlock()
-		err = guarded(func() error { return l.pump(l.set.ctx) })
+		err = fault.Guard(func() error { return l.pump(l.set.ctx) })
 	}
 	if err != nil && !l.missing(err) {
 		l.set.cancel(faultOf(err))
