@@ -56,3 +56,63 @@ func TestIndicesThatMayBeNull(t *testing.T) {
 		}
 	})
 }
+
+// Values of a second unique column change places while they are noted: each state
+// on the way is legal, and so is the one at the end, in whatever order it is made.
+func TestAnotherUniqueColumn(t *testing.T) {
+	s := newStage(t, 60, 70, false) // more than are applied at a time
+	s.do("ALTER TABLE public.passthrough_birds ADD tag integer")
+	s.do("UPDATE public.passthrough_birds SET tag = row_idx * 70 + col_idx")
+	s.do("ALTER TABLE public.passthrough_birds ADD UNIQUE (tag)")
+	content := func() string {
+		return ask[string](s, "SELECT md5(string_agg(format('%s %s %s %s', row_idx, col_idx, tag, value), ',' ORDER BY row_idx, col_idx)) FROM public.passthrough_birds")
+	}
+	turn := func(where string) []string {
+		return []string{
+			"UPDATE public.passthrough_birds SET tag = -1 - tag WHERE " + where,
+			`UPDATE public.passthrough_birds b SET tag = n.tag FROM (SELECT row_idx, col_idx, -1 - lead(tag, 1, first) OVER (ORDER BY tag) AS tag
+				FROM (SELECT *, min(tag) OVER () AS first FROM public.passthrough_birds WHERE ` + where + `) t) n WHERE b.row_idx = n.row_idx AND b.col_idx = n.col_idx`,
+		}
+	}
+	h := s.byHand()
+	h.to(migrate.Backfilling)
+	h.copyAll()
+	for _, sql := range append(turn("row_idx >= 0"), "DELETE FROM public.passthrough_birds WHERE row_idx = 7", "UPDATE public.passthrough_birds SET tag = tag + 10000 WHERE row_idx = 9") {
+		s.do(sql)
+	}
+	h.must(s.migrations.Index(t.Context(), h.lease))
+	// A writer who is not over keeps its notes, and what was committed before is in
+	// the way of others.
+	tx, err := s.pool.Begin(t.Context())
+	h.must(err)
+	defer func() { _ = tx.Rollback(t.Context()) }()
+	for _, sql := range turn("row_idx BETWEEN 3 AND 5") {
+		_, err := tx.Exec(t.Context(), sql)
+		h.must(err)
+	}
+	for turn := range 4 {
+		_, err := s.migrations.ApplyNotes(t.Context(), h.lease, turn)
+		h.must(err)
+	}
+	h.must(tx.Commit(t.Context()))
+	for _, sql := range turn("row_idx % 2 = 1") {
+		s.do(sql)
+	}
+	h.to(migrate.Verified)
+	for _, sql := range turn("row_idx % 3 = 1") {
+		s.do(sql)
+	}
+	before := content()
+	h.to(migrate.CutOver)
+	if content() != before {
+		t.Error("the content changed")
+	}
+	for _, sql := range turn("row_idx > 40") {
+		s.do(sql)
+	}
+	before = content()
+	h.must(s.migrations.Rollback(t.Context(), h.id, h.etag()))
+	if content() != before {
+		t.Error("the rollback lost writes")
+	}
+}
