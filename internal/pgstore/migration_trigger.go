@@ -25,25 +25,28 @@ const pinned = `LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, 
 // noteFunctions makes the functions of the first phase: what is written is noted
 // by key, newest state only. The copying leaves alone what is noted, so writers
 // and copying never wait for one another.
+//
+// A row that is gone is noted with its values, though they mean nothing: a column
+// may be of a domain that takes no NULL.
 func (a *arrow) noteFunctions(ctx context.Context, columns []string) error {
 	notes, shadow := ours(notesOf(a.row.ID)), ours(shadowOf(a.row.ID))
-	row := fmt.Sprintf(`CREATE OR REPLACE FUNCTION %s() RETURNS trigger %s AS $function$
+	row := fmt.Sprintf(`
 BEGIN
   IF TG_OP = 'DELETE' OR (TG_OP = 'UPDATE' AND (OLD.row_idx, OLD.col_idx) IS DISTINCT FROM (NEW.row_idx, NEW.col_idx)) THEN
-    INSERT INTO %s (row_idx, col_idx, deleted) VALUES (OLD.row_idx, OLD.col_idx, true)
+    INSERT INTO %[1]s (%[2]s, deleted) VALUES (%[3]s, true)
     ON CONFLICT (row_idx, col_idx) DO UPDATE SET deleted = true;
   END IF;
   IF TG_OP <> 'DELETE' THEN
-    INSERT INTO %s (%s, deleted) VALUES (%s, false)
-    ON CONFLICT (row_idx, col_idx) DO UPDATE SET %s, deleted = false;
+    INSERT INTO %[1]s (%[2]s, deleted) VALUES (%[4]s, false)
+    ON CONFLICT (row_idx, col_idx) DO UPDATE SET %[5]s, deleted = false;
   END IF;
   RETURN NULL;
-END $function$`, rowFunction(a.row.ID), pinned, notes, notes, quotedList(columns, ""), quotedList(columns, "NEW."), assignments(columns))
-	truncate := fmt.Sprintf(`CREATE OR REPLACE FUNCTION %s() RETURNS trigger %s AS $function$
+END `, notes, quotedList(columns, ""), quotedList(columns, "OLD."), quotedList(columns, "NEW."), assignments(columns))
+	truncate := fmt.Sprintf(`
 BEGIN
   TRUNCATE %s, %s;
   RETURN NULL;
-END $function$`, truncateFunction(a.row.ID), pinned, shadow, notes)
+END `, shadow, notes)
 	return a.functions(ctx, row, truncate)
 }
 
@@ -55,35 +58,38 @@ END $function$`, truncateFunction(a.row.ID), pinned, shadow, notes)
 // Touching the copy first makes PostgreSQL raise a serialization failure then,
 // which such a writer must expect and retries.
 func (a *arrow) followFunctions(ctx context.Context, target string, columns []string) error {
-	row := fmt.Sprintf(`CREATE OR REPLACE FUNCTION %s() RETURNS trigger %s AS $function$
+	row := fmt.Sprintf(`
 BEGIN
   IF TG_OP = 'DELETE' OR (TG_OP = 'UPDATE' AND (OLD.row_idx, OLD.col_idx) IS DISTINCT FROM (NEW.row_idx, NEW.col_idx)) THEN
     IF current_setting('transaction_isolation') NOT IN ('read committed', 'read uncommitted') THEN
-      INSERT INTO %[3]s (%[4]s) VALUES (%[5]s)
+      INSERT INTO %[1]s (%[2]s) VALUES (%[3]s)
       ON CONFLICT (row_idx, col_idx) DO UPDATE SET row_idx = EXCLUDED.row_idx;
     END IF;
-    DELETE FROM %[3]s WHERE row_idx = OLD.row_idx AND col_idx = OLD.col_idx;
+    DELETE FROM %[1]s WHERE row_idx = OLD.row_idx AND col_idx = OLD.col_idx;
   END IF;
   IF TG_OP <> 'DELETE' THEN
-    INSERT INTO %[3]s (%[4]s) VALUES (%[6]s)
-    ON CONFLICT (row_idx, col_idx) DO UPDATE SET %[7]s;
+    INSERT INTO %[1]s (%[2]s) VALUES (%[4]s)
+    ON CONFLICT (row_idx, col_idx) DO UPDATE SET %[5]s;
   END IF;
   RETURN NULL;
-END $function$`, rowFunction(a.row.ID), pinned, target,
+END `, target,
 		quotedList(columns, ""), quotedList(columns, "OLD."), quotedList(columns, "NEW."), assignments(columns))
-	truncate := fmt.Sprintf(`CREATE OR REPLACE FUNCTION %s() RETURNS trigger %s AS $function$
+	truncate := fmt.Sprintf(`
 BEGIN
   TRUNCATE %s;
   RETURN NULL;
-END $function$`, truncateFunction(a.row.ID), pinned, target)
+END `, target)
 	return a.functions(ctx, row, truncate)
 }
 
+// functions makes both functions of their bodies, which are quoted like any text:
+// names of columns are in them, and may hold whatever would end it.
 func (a *arrow) functions(ctx context.Context, row, truncate string) error {
-	if err := a.exec(ctx, "row-function", row); err != nil {
+	const create = "CREATE OR REPLACE FUNCTION %s() RETURNS trigger %s AS %s"
+	if err := a.exec(ctx, "row-function", fmt.Sprintf(create, rowFunction(a.row.ID), pinned, text(row))); err != nil {
 		return err
 	}
-	if err := a.exec(ctx, "truncate-function", truncate); err != nil {
+	if err := a.exec(ctx, "truncate-function", fmt.Sprintf(create, truncateFunction(a.row.ID), pinned, text(truncate))); err != nil {
 		return err
 	}
 	return a.exec(ctx, "revoke-functions", fmt.Sprintf("REVOKE ALL ON FUNCTION %s(), %s() FROM PUBLIC",

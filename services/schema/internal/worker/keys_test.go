@@ -116,3 +116,31 @@ func TestAnotherUniqueColumn(t *testing.T) {
 		t.Error("the rollback lost writes")
 	}
 }
+
+// Columns that take no NULL by their domain, and names that would end a function's
+// text: writers delete, and move cells, in every state.
+func TestOddColumns(t *testing.T) {
+	for name, column := range map[string]string{
+		"a domain":      "q public.quality DEFAULT 1",
+		"dollars":       `"a$function$b" integer DEFAULT 1`,
+		"other letters": `"it's\""" integer DEFAULT 1`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newStage(t, 40, 30, false)
+			s.do("CREATE DOMAIN public.quality AS integer NOT NULL CHECK (VALUE > 0)")
+			s.do("ALTER TABLE public.passthrough_birds ADD " + column)
+			h := s.byHand()
+			for i, state := range []migrate.State{migrate.Capturing, migrate.Backfilling, migrate.Indexed, migrate.Synced, migrate.Verified, migrate.CutOver} {
+				h.to(state)
+				s.do("DELETE FROM public.passthrough_birds WHERE row_idx = $1", i)
+				s.do("UPDATE public.passthrough_birds SET row_idx = $1 WHERE row_idx = $2", i, i+20)
+				s.do("UPDATE public.passthrough_birds SET value = 4 WHERE row_idx = $1", i+10)
+			}
+			before := s.content()
+			h.must(s.migrations.Rollback(t.Context(), h.id, h.etag()))
+			if s.content() != before {
+				t.Error("the rollback lost writes")
+			}
+		})
+	}
+}
