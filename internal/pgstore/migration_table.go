@@ -118,6 +118,7 @@ type tableIndex struct {
 	Tablespace string
 	Identity   bool   // the replica identity
 	Definition string // what follows the table's name
+	Key        []string
 }
 
 // indexName pairs the names of an index that both tables have.
@@ -132,7 +133,7 @@ func readIndexes(ctx context.Context, q querier, oid uint32) ([]tableIndex, erro
 		return nil, err
 	}
 	return pgx.CollectRows(rows, func(r pgx.CollectableRow) (i tableIndex, err error) {
-		return i, r.Scan(&i.Name, &i.Unique, &i.Constraint, &i.Tablespace, &i.Identity, &i.Definition)
+		return i, r.Scan(&i.Name, &i.Unique, &i.Constraint, &i.Tablespace, &i.Identity, &i.Definition, &i.Key)
 	})
 }
 

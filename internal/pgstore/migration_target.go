@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/jackc/pgx/v5"
 
@@ -69,7 +68,7 @@ func (r migrationRow) signatureNow() string {
 // themselves, in either order, of all rows.
 func hasKey(indexes []tableIndex) bool {
 	return slices.ContainsFunc(indexes, func(i tableIndex) bool {
-		return i.Unique && (strings.HasSuffix(i.Definition, " (row_idx, col_idx)") || strings.HasSuffix(i.Definition, " (col_idx, row_idx)"))
+		return slices.Equal(i.Key, []string{"row_idx", "col_idx"}) || slices.Equal(i.Key, []string{"col_idx", "row_idx"})
 	})
 }
 
@@ -84,11 +83,11 @@ func (shadowTable) prepare(ctx context.Context, m *Migrations, r migrationRow) e
 	if err != nil || hasKey(indexes) {
 		return err
 	}
-	return m.makeKey(ctx, r, "row_idx, col_idx")
+	return m.makeKey(ctx, r, []string{"row_idx", "col_idx"})
 }
 
 // makeKey makes the key of a migration on columns.
-func (m *Migrations) makeKey(ctx context.Context, r migrationRow, columns string) error {
+func (m *Migrations) makeKey(ctx context.Context, r migrationRow, columns []string) error {
 	t, found, err := readTable(ctx, m.pool, r.oldTable)
 	if err != nil || !found {
 		return err // told by the arrow
@@ -105,7 +104,7 @@ func (m *Migrations) makeKey(ctx context.Context, r migrationRow, columns string
 		"SET statement_timeout = 0",
 		"SET lock_timeout = 0",
 		"DROP INDEX CONCURRENTLY IF EXISTS " + quoted(t.schema, keyOf(r.ID)), // what a crash left
-		fmt.Sprintf("CREATE UNIQUE INDEX CONCURRENTLY %s ON %s (%s)", quoted(keyOf(r.ID)), t.quoted(), columns),
+		fmt.Sprintf("CREATE UNIQUE INDEX CONCURRENTLY %s ON %s (%s)", quoted(keyOf(r.ID)), t.quoted(), quotedList(columns, "")),
 	} {
 		if _, err := conn.Exec(ctx, sql, pgx.QueryExecModeExec); err != nil {
 			if isCode(err, "23505") { // unique_violation

@@ -6,8 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"hash/maphash"
+	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -164,22 +164,17 @@ func (tiledTable) prepare(ctx context.Context, m *Migrations, r migrationRow) er
 	return m.makeKey(ctx, r, keyColumns(r.tiles.HasIndices))
 }
 
-func keyColumns(indices bool) string {
+func keyColumns(indices bool) []string {
 	if indices {
-		return "row_idx, col_idx"
+		return []string{"row_idx", "col_idx"}
 	}
-	return "y_coord, x_coord"
+	return []string{"y_coord", "x_coord"}
 }
 
 // hasKeyFor reports whether one of the indexes is unique on the columns that say
 // where cells are, the rows first.
 func hasKeyFor(indexes []tableIndex, indices bool) bool {
-	for _, i := range indexes {
-		if i.Unique && strings.HasSuffix(i.Definition, " ("+keyColumns(indices)+")") {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(indexes, func(i tableIndex) bool { return slices.Equal(i.Key, keyColumns(indices)) })
 }
 
 func (tiledTable) capture(ctx context.Context, a *arrow) error {

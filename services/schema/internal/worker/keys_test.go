@@ -1,10 +1,13 @@
 package worker_test
 
 import (
+	"net/url"
+	"strings"
 	"testing"
 
 	"github.com/rasterloom/rasterloom/fault"
 	"github.com/rasterloom/rasterloom/internal/migrate"
+	"github.com/rasterloom/rasterloom/internal/pgtest"
 )
 
 // Where a unique index is the key, its columns must not be NULL: neither at the
@@ -140,6 +143,67 @@ func TestOddColumns(t *testing.T) {
 			h.must(s.migrations.Rollback(t.Context(), h.id, h.etag()))
 			if s.content() != before {
 				t.Error("the rollback lost writes")
+			}
+		})
+	}
+}
+
+// A key is one however its definition reads; what does not keep every cell from
+// being stored twice is none.
+func TestKeysByTheirCatalogs(t *testing.T) {
+	const table = "ALTER TABLE public.passthrough_birds ADD "
+	for name, c := range map[string]struct {
+		key           string
+		stored, tiled bool // whether it is one
+		quoting       bool
+	}{
+		"with storage":      {key: table + "PRIMARY KEY (row_idx, col_idx) WITH (fillfactor = 90)", stored: true, tiled: true},
+		"with a column":     {key: table + "PRIMARY KEY (row_idx, col_idx) INCLUDE (value)", stored: true, tiled: true},
+		"everything quoted": {key: table + "PRIMARY KEY (row_idx, col_idx)", stored: true, tiled: true, quoting: true},
+		"the other way":     {key: table + "UNIQUE (col_idx, row_idx)", stored: true},
+		"descending":        {key: "CREATE UNIQUE INDEX ON public.passthrough_birds (row_idx DESC, col_idx)", stored: true, tiled: true},
+		"of some rows":      {key: "CREATE UNIQUE INDEX ON public.passthrough_birds (row_idx, col_idx) WHERE value > 3"},
+		"of an expression":  {key: "CREATE UNIQUE INDEX ON public.passthrough_birds (row_idx, col_idx, (value + 1))"},
+		"of one more":       {key: "CREATE UNIQUE INDEX ON public.passthrough_birds (row_idx, col_idx, value)"},
+		"not unique":        {key: "CREATE INDEX ON public.passthrough_birds (row_idx, col_idx)"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			address := pgtest.URL(t)
+			if c.quoting {
+				u, err := url.Parse(address)
+				if err != nil {
+					t.Fatal(err)
+				}
+				q := u.Query()
+				q.Set("quote_all_identifiers", "on")
+				u.RawQuery = q.Encode()
+				address = u.String()
+			}
+			s := newStageOn(t, address, 40, 30, false)
+			s.do("ALTER TABLE public.passthrough_birds DROP CONSTRAINT passthrough_birds_pkey")
+			s.do(c.key)
+			for level, is := range map[migrate.Level]bool{migrate.LevelStored: c.stored, migrate.LevelTiled: c.tiled} {
+				plan, err := s.migrations.Plan(t.Context(), migrate.Spec{Layer: "birds", Level: level}, s.layer, nil)
+				if err != nil || len(plan.Refusals) > 0 {
+					t.Fatal(plan.Refusals, err)
+				}
+				if told := strings.Contains(strings.Join(plan.Notices, " "), "has no key"); told == is {
+					t.Errorf("to %v: %v", level, plan.Notices)
+				}
+			}
+			if !c.stored {
+				return
+			}
+			indexes := func() int {
+				return ask[int](s, "SELECT count(*) FROM pg_index WHERE indrelid = 'public.passthrough_birds'::regclass AND indisunique")
+			}
+			h := s.byHand()
+			h.to(migrate.CutOver)
+			s.do("UPDATE public.passthrough_birds SET value = 3 WHERE row_idx = 2")
+			h.must(s.migrations.Finalize(t.Context(), h.id, h.etag(), migrate.Losses{}))
+			if n := indexes(); n != 1 {
+				t.Errorf("%d unique indexes", n)
 			}
 		})
 	}
