@@ -3,6 +3,7 @@ package pgstore
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/jackc/pgx/v5"
 
@@ -47,10 +48,14 @@ func (shadowTable) cutOver(ctx context.Context, a *arrow) error {
 	if err != nil {
 		return err
 	}
+	identities, err := a.identities(ctx, old, fresh)
+	if err != nil {
+		return err
+	}
 	a.hold()
 	steps := []func(context.Context) error{
 		func(ctx context.Context) error { return a.detach(ctx, old.quoted()) },
-		func(ctx context.Context) error { return a.bequeath(ctx, bequest) },
+		func(ctx context.Context) error { return a.bequeath(ctx, append(bequest, identities...)) },
 		func(ctx context.Context) error { return a.hide(ctx, old, oldOf(id), true) },
 		func(ctx context.Context) error { return a.publish(ctx, shadowOf(id), true) },
 		func(ctx context.Context) error { return a.followFunctions(ctx, ours(oldOf(id)), old.columns) },
@@ -93,7 +98,11 @@ func (shadowTable) rollback(ctx context.Context, a *arrow) error {
 	if err != nil {
 		return err
 	}
-	_, bequest, err := a.bequest(ctx, a.row.newTable, a.row.oldTable, fresh)
+	old, bequest, err := a.bequest(ctx, a.row.newTable, a.row.oldTable, fresh)
+	if err != nil {
+		return err
+	}
+	identities, err := a.identities(ctx, fresh, old)
 	if err != nil {
 		return err
 	}
@@ -101,7 +110,7 @@ func (shadowTable) rollback(ctx context.Context, a *arrow) error {
 	steps := []func(context.Context) error{
 		func(ctx context.Context) error { return a.detach(ctx, fresh.quoted()) },
 		func(ctx context.Context) error { return a.dropFunctions(ctx) },
-		func(ctx context.Context) error { return a.bequeath(ctx, bequest) },
+		func(ctx context.Context) error { return a.bequeath(ctx, append(bequest, identities...)) },
 		func(ctx context.Context) error { return a.hide(ctx, fresh, shadowOf(id), false) },
 		func(ctx context.Context) error { return a.publish(ctx, oldOf(id), false) },
 		func(ctx context.Context) error { return a.redefine(ctx, views) },
@@ -360,6 +369,24 @@ func (a *arrow) bequest(ctx context.Context, from, to uint32, looks pixelTable) 
 		list = append(list, statement{"comment", "COMMENT ON TABLE " + target.quoted() + " IS " + comment})
 	}
 	return target, list, nil
+}
+
+// identities gives the statements by which a hidden table gets the replica identity of
+// the one with the name, and this one that of a hidden table: see identified.
+func (a *arrow) identities(ctx context.Context, named, hidden pixelTable) ([]statement, error) {
+	indexes, err := readIndexes(ctx, a.Tx, named.oid)
+	if err != nil || identified(named, indexes) {
+		return nil, err
+	}
+	i := slices.IndexFunc(indexes, tableIndex.isKey)
+	if i < 0 {
+		return nil, nil
+	}
+	as := map[string]string{"d": "DEFAULT", "f": "FULL", "n": "NOTHING"}[named.replicaIdentity]
+	return []statement{
+		{"identity", fmt.Sprintf("ALTER TABLE %s REPLICA IDENTITY %s", hidden.quoted(), as)},
+		{"identity-away", fmt.Sprintf("ALTER TABLE %s REPLICA IDENTITY USING INDEX %s", named.quoted(), quoted(indexes[i].Name))},
+	}, nil
 }
 
 func (a *arrow) bequeath(ctx context.Context, list []statement) error {

@@ -66,10 +66,10 @@ func (r migrationRow) signatureNow() string {
 
 // hasKey reports whether one of the indexes is unique on the two columns
 // themselves, in either order, of all rows.
-func hasKey(indexes []tableIndex) bool {
-	return slices.ContainsFunc(indexes, func(i tableIndex) bool {
-		return slices.Equal(i.Key, []string{"row_idx", "col_idx"}) || slices.Equal(i.Key, []string{"col_idx", "row_idx"})
-	})
+func hasKey(indexes []tableIndex) bool { return slices.ContainsFunc(indexes, tableIndex.isKey) }
+
+func (i tableIndex) isKey() bool {
+	return slices.Equal(i.Key, []string{"row_idx", "col_idx"}) || slices.Equal(i.Key, []string{"col_idx", "row_idx"})
 }
 
 // keyOf names the unique index that a table without one gets.

@@ -205,6 +205,10 @@ func (tiledTable) capture(ctx context.Context, a *arrow) error {
 	if err := a.exec(ctx, "create-notes", fmt.Sprintf("CREATE TABLE %s (tile_row integer NOT NULL, tile_col integer NOT NULL)", ours(notesOf(a.row.ID)))); err != nil {
 		return err
 	}
+	// We delete notes, which a publication of all tables allows with an identity only.
+	if err := a.exec(ctx, "identify-notes", fmt.Sprintf("ALTER TABLE %s REPLICA IDENTITY FULL", ours(notesOf(a.row.ID)))); err != nil {
+		return err
+	}
 	if err := a.tileNoteFunctions(ctx, pixels); err != nil {
 		return err
 	}

@@ -208,3 +208,81 @@ func TestKeysByTheirCatalogs(t *testing.T) {
 		})
 	}
 }
+
+// Somebody makes a publication of all tables, ours among them, and takes it back
+// for the cut-over: neither the worker nor the writers mind, and every table with the
+// name goes by the identity that it had.
+func TestPublicationOfAllTables(t *testing.T) {
+	const unique = "ALTER TABLE public.passthrough_birds DROP CONSTRAINT passthrough_birds_pkey, ADD UNIQUE (row_idx, col_idx)"
+	writes := []string{
+		"INSERT INTO public.passthrough_birds VALUES (39, 29, 1) ON CONFLICT DO NOTHING",
+		"UPDATE public.passthrough_birds SET value = 5 WHERE row_idx = 8",
+		"UPDATE public.passthrough_birds SET row_idx = 3, col_idx = 2 WHERE row_idx = 9 AND col_idx = (SELECT min(col_idx) FROM public.passthrough_birds WHERE row_idx = 9)",
+		"DELETE FROM public.passthrough_birds WHERE row_idx = 7",
+	}
+	for name, c := range map[string]struct {
+		tiled    bool
+		setup    string
+		identity string
+		writes   []string // that the publication allows
+	}{
+		"a primary key":     {setup: "SELECT", identity: "d", writes: writes},
+		"everything":        {setup: "ALTER TABLE public.passthrough_birds REPLICA IDENTITY FULL", identity: "f", writes: writes},
+		"nothing":           {setup: "ALTER TABLE public.passthrough_birds REPLICA IDENTITY NOTHING", identity: "n", writes: writes[:1]},
+		"no identity":       {setup: unique, identity: "d", writes: writes[:1]},
+		"tiles":             {tiled: true, setup: "SELECT", identity: "d", writes: writes},
+		"tiles, no primary": {tiled: true, setup: unique, identity: "d", writes: writes[:1]},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newStage(t, 40, 30, false)
+			if c.tiled {
+				s.tiles = &migrate.TileSpec{}
+			}
+			s.do("DELETE FROM public.passthrough_birds WHERE (row_idx, col_idx) IN ((3, 2), (39, 28), (39, 29))")
+			s.do(c.setup)
+			written := func() {
+				t.Helper()
+				for _, sql := range c.writes {
+					s.do(sql)
+				}
+			}
+			as := func() string {
+				return ask[string](s, "SELECT relreplident::text FROM pg_class WHERE oid = 'public.passthrough_birds'::regclass")
+			}
+			h := s.byHand()
+			h.to(migrate.Capturing)
+			s.do("CREATE PUBLICATION everything FOR ALL TABLES")
+			written()
+			h.to(migrate.Indexed)
+			if len(c.writes) > 1 { // there and back
+				s.do("UPDATE public.passthrough_birds SET row_idx = 9, col_idx = 0 WHERE row_idx = 3 AND col_idx = 2")
+			}
+			h.to(migrate.Synced)
+			written()
+			h.to(migrate.Verified)
+			s.do("DROP PUBLICATION everything")
+			h.to(migrate.CutOver)
+			if as() != c.identity {
+				t.Errorf("the new table goes by %s", as())
+			}
+			s.do("CREATE PUBLICATION everything FOR ALL TABLES")
+			s.do("INSERT INTO public.passthrough_birds VALUES (39, 28, 1)")
+			if len(c.writes) > 1 {
+				s.do("UPDATE public.passthrough_birds SET value = 5 WHERE row_idx = 10")
+			}
+			if c.tiled {
+				lease, _, err := s.migrations.ClaimBehind(t.Context(), 1e9)
+				h.must(err)
+				_, err = s.migrations.Follow(t.Context(), lease)
+				h.must(err)
+			}
+			s.do("DROP PUBLICATION everything")
+			before := s.content()
+			h.must(s.migrations.Rollback(t.Context(), h.id, h.etag()))
+			if s.content() != before || as() != c.identity {
+				t.Errorf("the table goes by %s, or the content changed", as())
+			}
+		})
+	}
+}
