@@ -93,7 +93,7 @@ func (shadowTable) capture(ctx context.Context, a *arrow) error {
 	}
 	a.hold()
 	return inOrder(ctx, []func(context.Context) error{
-		func(ctx context.Context) error { return a.attach(ctx, old.quoted()) },
+		func(ctx context.Context) error { return a.attach(ctx, old.quoted(), old.columns) },
 		func(ctx context.Context) error {
 			return a.exec(ctx, "shadow-oid", "UPDATE rasterloom.migration SET new_table = $2::text::regclass WHERE id = $1", int64(id), shadow)
 		},

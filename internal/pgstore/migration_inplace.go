@@ -253,7 +253,7 @@ func (inPlace) rollback(ctx context.Context, a *arrow) error {
 // took comes back as rows are written anew.
 func (a *arrow) dropFilled(ctx context.Context, table, x, y string) error {
 	for _, s := range []statement{
-		{"drop-fill-trigger", fmt.Sprintf("DROP TRIGGER %s ON %s", quoted(rowTrigger(a.row.ID)), table)},
+		{"drop-fill-trigger", fmt.Sprintf("DROP TRIGGER IF EXISTS %s ON %s", quoted(rowTrigger(a.row.ID)), table)},
 		{"drop-fill-function", fmt.Sprintf("DROP FUNCTION %s()", rowFunction(a.row.ID))},
 		{"drop-columns", fmt.Sprintf("ALTER TABLE %s DROP COLUMN %s, DROP COLUMN %s", table, quoted(x), quoted(y))},
 	} {

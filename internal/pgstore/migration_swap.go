@@ -59,7 +59,7 @@ func (shadowTable) cutOver(ctx context.Context, a *arrow) error {
 		func(ctx context.Context) error { return a.hide(ctx, old, oldOf(id), true) },
 		func(ctx context.Context) error { return a.publish(ctx, shadowOf(id), true) },
 		func(ctx context.Context) error { return a.followFunctions(ctx, ours(oldOf(id)), old.columns) },
-		func(ctx context.Context) error { return a.attach(ctx, old.quoted()) },
+		func(ctx context.Context) error { return a.attach(ctx, old.quoted(), old.columns) },
 		func(ctx context.Context) error { return a.redefine(ctx, views) },
 		func(ctx context.Context) error {
 			return a.recatalog(ctx, a.row.newTable, layer.FormatCoordinate.String(), "CENTER", true)

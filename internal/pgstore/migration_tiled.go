@@ -217,9 +217,11 @@ func (tiledTable) capture(ctx context.Context, a *arrow) error {
 	if err != nil {
 		return err
 	}
+	row, col, _ := placeColumns(pixels) // may be generated ones
+	columns := slices.Compact(slices.Sorted(slices.Values(append(old.columns, row, col))))
 	a.hold()
 	return inOrder(ctx, []func(context.Context) error{
-		func(ctx context.Context) error { return a.attach(ctx, old.quoted()) },
+		func(ctx context.Context) error { return a.attach(ctx, old.quoted(), columns) },
 		func(ctx context.Context) error {
 			return a.exec(ctx, "tiles-oid", "UPDATE rasterloom.migration SET new_table = $2::text::regclass WHERE id = $1", int64(a.row.ID), quote(table))
 		},

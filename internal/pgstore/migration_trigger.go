@@ -96,12 +96,15 @@ func (a *arrow) functions(ctx context.Context, row, truncate string) error {
 		rowFunction(a.row.ID), truncateFunction(a.row.ID)))
 }
 
-// attach puts the triggers on a table.
-func (a *arrow) attach(ctx context.Context, table string) error {
+// attach puts the triggers on a table. columns are those that their functions read,
+// and all of which an UPDATE sets one at least: named, they cannot be dropped, or get
+// another type, without CASCADE, which takes the trigger along. Every writer would fail
+// else, for a function that asks for a column that is not there.
+func (a *arrow) attach(ctx context.Context, table string, columns []string) error {
 	row, truncate := quoted(rowTrigger(a.row.ID)), quoted(truncateTrigger(a.row.ID))
 	for _, s := range []statement{
-		{"row-trigger", fmt.Sprintf("CREATE TRIGGER %s AFTER INSERT OR UPDATE OR DELETE ON %s FOR EACH ROW EXECUTE FUNCTION %s()",
-			row, table, rowFunction(a.row.ID))},
+		{"row-trigger", fmt.Sprintf("CREATE TRIGGER %s AFTER INSERT OR UPDATE OF %s OR DELETE ON %s FOR EACH ROW EXECUTE FUNCTION %s()",
+			row, quotedList(columns, ""), table, rowFunction(a.row.ID))},
 		{"truncate-trigger", fmt.Sprintf("CREATE TRIGGER %s AFTER TRUNCATE ON %s FOR EACH STATEMENT EXECUTE FUNCTION %s()",
 			truncate, table, truncateFunction(a.row.ID))},
 		{"enable-triggers", fmt.Sprintf("ALTER TABLE %s ENABLE ALWAYS TRIGGER %s, ENABLE ALWAYS TRIGGER %s", table, row, truncate)},
@@ -113,12 +116,12 @@ func (a *arrow) attach(ctx context.Context, table string) error {
 	return nil
 }
 
-// detach takes the triggers off a table.
+// detach takes the triggers off a table. Somebody may have dropped one with a column.
 func (a *arrow) detach(ctx context.Context, table string) error {
-	if err := a.exec(ctx, "drop-row-trigger", fmt.Sprintf("DROP TRIGGER %s ON %s", quoted(rowTrigger(a.row.ID)), table)); err != nil {
+	if err := a.exec(ctx, "drop-row-trigger", fmt.Sprintf("DROP TRIGGER IF EXISTS %s ON %s", quoted(rowTrigger(a.row.ID)), table)); err != nil {
 		return err
 	}
-	return a.exec(ctx, "drop-truncate-trigger", fmt.Sprintf("DROP TRIGGER %s ON %s", quoted(truncateTrigger(a.row.ID)), table))
+	return a.exec(ctx, "drop-truncate-trigger", fmt.Sprintf("DROP TRIGGER IF EXISTS %s ON %s", quoted(truncateTrigger(a.row.ID)), table))
 }
 
 func (a *arrow) dropFunctions(ctx context.Context) error {

@@ -1,9 +1,13 @@
 package worker_test
 
 import (
+	"errors"
+	"fmt"
 	"net/url"
 	"strings"
 	"testing"
+
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/rasterloom/rasterloom/fault"
 	"github.com/rasterloom/rasterloom/internal/migrate"
@@ -284,5 +288,56 @@ func TestPublicationOfAllTables(t *testing.T) {
 				t.Errorf("the table goes by %s, or the content changed", as())
 			}
 		})
+	}
+}
+
+// A column goes while a migration follows its table: not without CASCADE, and with it
+// the migration stops, not the writers.
+func TestDropColumn(t *testing.T) {
+	for _, tiled := range []bool{false, true} {
+		for _, state := range []migrate.State{migrate.Backfilling, migrate.Verified, migrate.CutOver} {
+			t.Run(fmt.Sprint(state, ", tiles ", tiled), func(t *testing.T) {
+				t.Parallel()
+				s, column := newStage(t, 40, 30, false), "note"
+				if tiled {
+					s.tiles, column = &migrate.TileSpec{}, "value"
+				} else {
+					s.do("ALTER TABLE public.passthrough_birds ADD note text")
+				}
+				h := s.byHand()
+				h.to(state)
+				for sql, code := range map[string]string{
+					"DROP COLUMN " + column: "2BP01", "DROP COLUMN col_idx": "2BP01", // dependent_objects_still_exist
+					"ALTER " + column + " TYPE numeric USING NULL": "0A000", // feature_not_supported
+				} {
+					_, err := s.pool.Exec(t.Context(), "ALTER TABLE public.passthrough_birds "+sql)
+					if e, ok := errors.AsType[*pgconn.PgError](err); !ok || e.Code != code || !strings.Contains(e.Message+e.Detail, "rasterloom_row_1") {
+						t.Errorf("%s: %v", sql, err)
+					}
+				}
+				s.do("ALTER TABLE public.passthrough_birds DROP COLUMN " + column + " CASCADE")
+				for _, sql := range []string{
+					"DELETE FROM public.passthrough_birds WHERE row_idx < 5", "UPDATE public.passthrough_birds SET row_idx = 4 WHERE row_idx = 6",
+					"INSERT INTO public.passthrough_birds (row_idx, col_idx) VALUES (1, 2)",
+				} {
+					s.do(sql)
+				}
+				switch state {
+				case migrate.Backfilling:
+					_, _, err := s.migrations.CopyChunk(t.Context(), h.lease, 0)
+					want(t, err, fault.Conflict, fault.LayerChanged)
+				case migrate.Verified:
+					want(t, s.migrations.CutOver(t.Context(), h.id, h.etag()), fault.Conflict, fault.LayerChanged)
+				default:
+					want(t, s.migrations.Rollback(t.Context(), h.id, h.etag()), fault.Conflict, fault.LayerChanged)
+					return
+				}
+				h.must(s.migrations.Abort(t.Context(), h.id, h.etag()))
+				if n := ask[int](s, "SELECT count(*) FROM pg_proc WHERE proname ~ '^rasterloom_' AND pronamespace = 'rasterloom'::regnamespace"); n != 0 {
+					t.Errorf("%d functions are left", n)
+				}
+				s.do("INSERT INTO public.passthrough_birds (row_idx, col_idx) VALUES (2, 2)")
+			})
+		}
 	}
 }
