@@ -3,13 +3,11 @@ package pgstore
 import (
 	"context"
 	"encoding/binary"
-	"errors"
 	"io"
 	"math"
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgtype"
 	"github.com/jackc/pgx/v5/pgxpool"
 
@@ -184,11 +182,11 @@ func joinedValue(raw []byte, oid uint32, stored layer.DataType) (layer.JoinedVal
 
 func float8(raw []byte) float64 { return math.Float64frombits(binary.BigEndian.Uint64(raw)) }
 
-// joinFault is faultOf for a join: the only cast in it that can fail is the one
-// by which pixelsql stops at a point that is off its layer's lattice.
+// joinFault is faultOf for a join. Two things in it can fail for what is stored: the
+// cast by which pixelsql stops at a point that is off its layer's lattice, and the
+// place of one so far off that no index holds it.
 func joinFault(err error) error {
-	const invalidTextRepresentation = "22P02"
-	if pgErr, ok := errors.AsType[*pgconn.PgError](err); ok && pgErr.Code == invalidTextRepresentation {
+	if isCode(err, "22P02") || isCode(err, "22003") { // invalid_text_representation, numeric_value_out_of_range
 		return fault.New(fault.Precondition, fault.CellOffGrid,
 			"a stored point lies off the lattice of its layer; the merge without use_legacy_merge names it").Because(err)
 	}
