@@ -18,6 +18,7 @@ import (
 // plan, nor by a change in between.
 func TestIndicesThatMayBeNull(t *testing.T) {
 	unique := func(t *testing.T) *stage {
+		t.Helper()
 		s := newStage(t, 40, 30, false)
 		s.do("ALTER TABLE public.passthrough_birds DROP CONSTRAINT passthrough_birds_pkey, ADD UNIQUE (row_idx, col_idx)")
 		return s
