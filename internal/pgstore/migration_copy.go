@@ -454,12 +454,12 @@ func (a *arrow) lockedSource(ctx context.Context, mode string) (pixelTable, erro
 // What is noted of a cell need not fit beside what the new table has of another one
 // that is noted too, where a second unique index is: values that changed places, say.
 // Whatever is not noted is as it is in the old table, in the snapshot of one
-// statement; so without all cells that are noted in it, the rest has room for any.
-// Mostly those that are taken do.
+// statement; so once all cells that are noted in it are gone, what is left has room
+// for any of them. That is done where it has to be: it goes over all notes.
 func (a *arrow) apply(ctx context.Context, columns []string, limit int) (applied int64, err error) {
-	for _, stale := range []string{"taken", ours(notesOf(a.row.ID))} {
+	for _, gone := range []string{"(SELECT * FROM taken WHERE deleted)", ours(notesOf(a.row.ID))} {
 		err = pgx.BeginFunc(ctx, a.Tx, func(tx pgx.Tx) (err error) {
-			applied, err = applyOver(ctx, tx, a.row.ID, columns, limit, stale)
+			applied, err = applyWithout(ctx, tx, gone, a.row.ID, columns, limit)
 			return err
 		})
 		if !isCode(err, "23505") { // unique_violation
@@ -470,16 +470,17 @@ func (a *arrow) apply(ctx context.Context, columns []string, limit int) (applied
 	return applied, err
 }
 
-// applyOver takes notes, deletes the cells that are in stale from the new table, and
-// then inserts those that were taken: the count keeps the order.
-func applyOver(ctx context.Context, tx pgx.Tx, id migrate.ID, columns []string, limit int, stale string) (applied int64, err error) {
+// applyWithout takes notes, deletes the cells of gone from the new table, and only then
+// writes those that were taken: the count keeps the order.
+func applyWithout(ctx context.Context, tx pgx.Tx, gone string, id migrate.ID, columns []string, limit int) (applied int64, err error) {
 	err = tx.QueryRow(ctx, fmt.Sprintf(`WITH taken AS (
 			DELETE FROM %[1]s WHERE ctid = ANY (ARRAY(SELECT ctid FROM %[1]s LIMIT $1 FOR UPDATE SKIP LOCKED)) RETURNING *),
 		gone AS (
 			DELETE FROM %[2]s s USING %[3]s t WHERE s.row_idx = t.row_idx AND s.col_idx = t.col_idx RETURNING s.row_idx),
 		there AS (
-			INSERT INTO %[2]s (%[4]s) SELECT %[4]s FROM taken WHERE NOT deleted AND (SELECT count(*) FROM gone) >= 0)
-		SELECT count(*) FROM taken`, ours(notesOf(id)), ours(shadowOf(id)), stale, quotedList(columns, "")), limit).Scan(&applied)
+			INSERT INTO %[2]s (%[4]s) SELECT %[4]s FROM taken WHERE NOT deleted AND (SELECT count(*) FROM gone) >= 0
+			ON CONFLICT (row_idx, col_idx) DO UPDATE SET %[5]s)
+		SELECT count(*) FROM taken`, ours(notesOf(id)), ours(shadowOf(id)), gone, quotedList(columns, ""), assignments(columns)), limit).Scan(&applied)
 	return applied, err
 }
 
