@@ -340,8 +340,9 @@ func (shadowTable) index(ctx context.Context, a *arrow) error {
 	if err != nil {
 		return err
 	}
-	if i := slices.IndexFunc(indexes, tableIndex.isKey); i >= 0 && !identified(old, indexes) {
-		if err := a.exec(ctx, "replica-identity", fmt.Sprintf("ALTER TABLE %s REPLICA IDENTITY USING INDEX %s", shadow, quoted(names[i].Hidden))); err != nil {
+	if !identified(old, indexes) {
+		identity := hiddenIdentity(indexes, func(i int) string { return names[i].Hidden })
+		if err := a.exec(ctx, "replica-identity", fmt.Sprintf("ALTER TABLE %s REPLICA IDENTITY %s", shadow, identity)); err != nil {
 			return err
 		}
 	}
@@ -362,9 +363,19 @@ func (shadowTable) index(ctx context.Context, a *arrow) error {
 // another replica identity, or none, the table that is hidden could not be updated
 // once somebody makes a publication of all tables, and its writers would fail: it
 // goes by the cells' key while it is hidden, and by what it had when it has the name.
-// (FULL would do for all but one with generated columns.)
 func identified(t pixelTable, indexes []tableIndex) bool {
 	return t.replicaIdentity == "i" || t.replicaIdentity == "d" && slices.ContainsFunc(indexes, func(i tableIndex) bool { return i.Constraint == "p" })
+}
+
+// hiddenIdentity is what the rows of a hidden table are known by where they are not
+// identified: the cells' key, or all of their values where that may be NULL. (FULL
+// would do for all, but for tables with generated columns.)
+func hiddenIdentity(indexes []tableIndex, name func(i int) string) string {
+	i := slices.IndexFunc(indexes, func(i tableIndex) bool { return i.isKey() && i.NotNull })
+	if i < 0 {
+		return "FULL"
+	}
+	return "USING INDEX " + quoted(name(i))
 }
 
 func (a *arrow) makeIndex(ctx context.Context, x tableIndex, name, table string) error {

@@ -134,7 +134,7 @@ func explain(ctx context.Context, tx pgx.Tx, plan *migrate.Plan, t pixelTable, l
 		return err
 	}
 	if !plan.Spec.InPlace {
-		if err := explainNullable(ctx, tx, t, l, refuse); err != nil {
+		if err := explainNullable(ctx, tx, plan, t); err != nil {
 			return err
 		}
 	}
@@ -200,20 +200,16 @@ func explainRights(ctx context.Context, tx pgx.Tx, t pixelTable, l layer.Layer, 
 	return nil
 }
 
-// explainNullable refuses indices that may be NULL. A row without one is no cell,
-// and any number of rows may be alike in it: a trigger could not say which one of
-// them was changed, so it cannot keep another table equal. In place, and to tiles,
-// nothing has to. That it stays so is in the signature of the columns.
-func explainNullable(ctx context.Context, tx pgx.Tx, t pixelTable, l layer.Layer, refuse refuseFunc) error {
-	var nullable []string
-	err := tx.QueryRow(ctx, `SELECT coalesce(array_agg(attname::text ORDER BY attnum), '{}') FROM pg_attribute
-		WHERE attrelid = $1 AND attname IN ('row_idx', 'col_idx') AND NOT attnotnull`, t.oid).Scan(&nullable)
-	if err != nil || len(nullable) == 0 {
-		return err
+// explainNullable tells that rows without an index cannot be written for a while. Such
+// a row is no cell, and any number of rows may be alike in it: a trigger could not say
+// which one of them was changed, so it cannot keep another table equal.
+func explainNullable(ctx context.Context, tx pgx.Tx, plan *migrate.Plan, t pixelTable) error {
+	var nullable bool
+	err := tx.QueryRow(ctx, `SELECT EXISTS (SELECT FROM pg_attribute WHERE attrelid = $1 AND attname IN ('row_idx', 'col_idx') AND NOT attnotnull)`, t.oid).Scan(&nullable)
+	if nullable {
+		plan.Notices = append(plan.Notices, "row_idx or col_idx may be NULL: rows without one are no cells, and are refused until the migration ends")
 	}
-	refuse("NULLABLE_INDEX", fmt.Sprintf("ALTER TABLE %s ALTER %s SET NOT NULL; or migrate it in place (in_place, --in-place) or to tiles", t.quoted(), strings.Join(nullable, " SET NOT NULL, ALTER ")),
-		"%s of %s may be NULL; a row without an index is no cell, and cannot be followed while it is written to", strings.Join(nullable, " and "), l.Table)
-	return nil
+	return err
 }
 
 // explainRows counts the rows, and those that stand in the way.

@@ -3,7 +3,6 @@ package pgstore
 import (
 	"context"
 	"fmt"
-	"slices"
 
 	"github.com/jackc/pgx/v5"
 
@@ -378,14 +377,11 @@ func (a *arrow) identities(ctx context.Context, named, hidden pixelTable) ([]sta
 	if err != nil || identified(named, indexes) {
 		return nil, err
 	}
-	i := slices.IndexFunc(indexes, tableIndex.isKey)
-	if i < 0 {
-		return nil, nil
-	}
+	away := hiddenIdentity(indexes, func(i int) string { return indexes[i].Name })
 	as := map[string]string{"d": "DEFAULT", "f": "FULL", "n": "NOTHING"}[named.replicaIdentity]
 	return []statement{
 		{"identity", fmt.Sprintf("ALTER TABLE %s REPLICA IDENTITY %s", hidden.quoted(), as)},
-		{"identity-away", fmt.Sprintf("ALTER TABLE %s REPLICA IDENTITY USING INDEX %s", named.quoted(), quoted(indexes[i].Name))},
+		{"identity-away", fmt.Sprintf("ALTER TABLE %s REPLICA IDENTITY %s", named.quoted(), away)},
 	}, nil
 }
 

@@ -119,6 +119,7 @@ type tableIndex struct {
 	Identity   bool   // the replica identity
 	Definition string // what follows the table's name
 	Key        []string
+	NotNull    bool // of all its columns
 }
 
 // indexName pairs the names of an index that both tables have.
@@ -133,7 +134,7 @@ func readIndexes(ctx context.Context, q querier, oid uint32) ([]tableIndex, erro
 		return nil, err
 	}
 	return pgx.CollectRows(rows, func(r pgx.CollectableRow) (i tableIndex, err error) {
-		return i, r.Scan(&i.Name, &i.Unique, &i.Constraint, &i.Tablespace, &i.Identity, &i.Definition, &i.Key)
+		return i, r.Scan(&i.Name, &i.Unique, &i.Constraint, &i.Tablespace, &i.Identity, &i.Definition, &i.Key, &i.NotNull)
 	})
 }
 

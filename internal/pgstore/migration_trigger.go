@@ -26,13 +26,17 @@ const pinned = `LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, 
 // by key, newest state only. The copying leaves alone what is noted, so writers
 // and copying never wait for one another.
 //
+// A row without an index is no cell: it is refused. One that was there before is
+// left alone, and the verification says so.
+//
 // A row that is gone is noted with its values, though they mean nothing: a column
 // may be of a domain that takes no NULL.
 func (a *arrow) noteFunctions(ctx context.Context, columns []string) error {
 	notes, shadow := ours(notesOf(a.row.ID)), ours(shadowOf(a.row.ID))
 	row := fmt.Sprintf(`
-BEGIN
-  IF TG_OP = 'DELETE' OR (TG_OP = 'UPDATE' AND (OLD.row_idx, OLD.col_idx) IS DISTINCT FROM (NEW.row_idx, NEW.col_idx)) THEN
+BEGIN`+a.onlyCells()+`
+  IF (TG_OP = 'DELETE' OR (TG_OP = 'UPDATE' AND (OLD.row_idx, OLD.col_idx) IS DISTINCT FROM (NEW.row_idx, NEW.col_idx)))
+    AND OLD.row_idx IS NOT NULL AND OLD.col_idx IS NOT NULL THEN
     INSERT INTO %[1]s (%[2]s, deleted) VALUES (%[3]s, true)
     ON CONFLICT (row_idx, col_idx) DO UPDATE SET deleted = true;
   END IF;
@@ -59,7 +63,7 @@ END `, shadow, notes)
 // which such a writer must expect and retries.
 func (a *arrow) followFunctions(ctx context.Context, target string, columns []string) error {
 	row := fmt.Sprintf(`
-BEGIN
+BEGIN`+a.onlyCells()+`
   IF TG_OP = 'DELETE' OR (TG_OP = 'UPDATE' AND (OLD.row_idx, OLD.col_idx) IS DISTINCT FROM (NEW.row_idx, NEW.col_idx)) THEN
     IF current_setting('transaction_isolation') NOT IN ('read committed', 'read uncommitted') THEN
       INSERT INTO %[1]s (%[2]s) VALUES (%[3]s)
@@ -80,6 +84,15 @@ BEGIN
   RETURN NULL;
 END `, target)
 	return a.functions(ctx, row, truncate)
+}
+
+// onlyCells is the part of a function that refuses rows without an index, which could
+// not be followed.
+func (a *arrow) onlyCells() string {
+	return fmt.Sprintf(`
+  IF TG_OP <> 'DELETE' AND (NEW.row_idx IS NULL OR NEW.col_idx IS NULL) THEN
+    RAISE not_null_violation USING MESSAGE = %s;
+  END IF;`, text(fmt.Sprintf("a row without row_idx or col_idx is no cell, and cannot be followed while migration %s of this table lives", a.row.ID)))
 }
 
 // functions makes both functions of their bodies, which are quoted like any text:

@@ -95,10 +95,17 @@ func (shadowTable) compare(ctx context.Context, m *Migrations, r migrationRow) (
 		}
 		seed := rand.Int64()
 		hash := rowHash(old)
+		var noCells int64
 		if err := tx.QueryRow(ctx, fmt.Sprintf(`SELECT count(*), coalesce(sum(%s), 0)::text,
-				count(*) FILTER (WHERE row_idx NOT BETWEEN 0 AND $2 OR col_idx NOT BETWEEN 0 AND $3) FROM %s`, hash, old.quoted()),
-			seed, r.Grid.Rows-1, r.Grid.Cols-1).Scan(&v.OldRows, &v.OldHash, &v.OffGrid); err != nil {
+				count(*) FILTER (WHERE row_idx NOT BETWEEN 0 AND $2 OR col_idx NOT BETWEEN 0 AND $3),
+				count(*) FILTER (WHERE row_idx IS NULL OR col_idx IS NULL) FROM %s`, hash, old.quoted()),
+			seed, r.Grid.Rows-1, r.Grid.Cols-1).Scan(&v.OldRows, &v.OldHash, &v.OffGrid, &noCells); err != nil {
 			return err
+		}
+		if noCells > 0 { // written between the plan and the triggers
+			return fault.New(fault.Precondition, fault.MigrationRefused,
+				"migration %s: %d rows of layer %q have no row_idx or no col_idx, and cannot be followed; abort, delete them, and start again", r.ID, noCells, r.Spec.Layer).
+				With("layer", r.Spec.Layer).With("migration", r.ID).With("refusals", "NULL_INDEX").With("null_index", noCells)
 		}
 		x, y := coordinateFormulas(r.SouthUp, 2)
 		if err := tx.QueryRow(ctx, fmt.Sprintf(`SELECT count(*), coalesce(sum(%s), 0)::text, count(*) FILTER (WHERE %s OR %s) FROM %s`,

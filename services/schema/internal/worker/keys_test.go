@@ -14,43 +14,64 @@ import (
 	"github.com/rasterloom/rasterloom/internal/pgtest"
 )
 
-// Where a unique index is the key, its columns must not be NULL: neither at the
-// plan, nor by a change in between.
+// Where the indices may be NULL, a row without one is refused as long as it could not
+// be followed, and none is left over: neither by the cut-over nor by the way back.
 func TestIndicesThatMayBeNull(t *testing.T) {
-	unique := func(t *testing.T) *stage {
+	const insert = "INSERT INTO public.passthrough_birds VALUES (NULL, 1, 2)"
+	nullable := func(t *testing.T, key string) *stage {
 		t.Helper()
 		s := newStage(t, 40, 30, false)
-		s.do("ALTER TABLE public.passthrough_birds DROP CONSTRAINT passthrough_birds_pkey, ADD UNIQUE (row_idx, col_idx)")
+		s.do("ALTER TABLE public.passthrough_birds DROP CONSTRAINT passthrough_birds_pkey, ALTER row_idx DROP NOT NULL, ALTER col_idx DROP NOT NULL" + key)
 		return s
 	}
-	const allow = "ALTER TABLE public.passthrough_birds ALTER row_idx DROP NOT NULL"
-	t.Run("before the cut-over", func(t *testing.T) {
-		s := unique(t)
+	for name, key := range map[string]string{"unique": ", ADD UNIQUE (row_idx, col_idx)", "no key": ""} {
+		t.Run(name, func(t *testing.T) {
+			s := nullable(t, key)
+			before := s.dump()
+			plan, err := s.migrations.Plan(t.Context(), s.spec(), s.layer, nil)
+			if err != nil || len(plan.Refusals) > 0 || !strings.Contains(strings.Join(plan.Notices, " "), "row_idx or col_idx may be NULL") {
+				t.Fatal(plan.Refusals, plan.Notices, err)
+			}
+			h := s.byHand()
+			for _, state := range []migrate.State{migrate.Capturing, migrate.Backfilling, migrate.Indexed, migrate.Synced, migrate.Verified, migrate.CutOver} {
+				h.to(state)
+				if state == migrate.Capturing {
+					continue // triggers come with the next step
+				}
+				for _, sql := range []string{insert, "UPDATE public.passthrough_birds SET col_idx = NULL WHERE row_idx = 3 AND col_idx = 3"} {
+					var refused *pgconn.PgError
+					if _, err := s.pool.Exec(t.Context(), sql); !errors.As(err, &refused) || refused.Code != "23502" || !strings.Contains(refused.Message, "migration m1") {
+						t.Errorf("%s: %v of %s", state, err, sql)
+					}
+				}
+			}
+			content := s.content()
+			h.must(s.migrations.Rollback(t.Context(), h.id, h.etag()))
+			if s.content() != content {
+				t.Error("the content changed")
+			}
+			if after := s.dump(); after != before {
+				t.Errorf("the schema is not what it was:\n%s\n--- before\n%s", after, before)
+			}
+			s.do(insert)
+		})
+	}
+	t.Run("one since the plan", func(t *testing.T) {
+		s := nullable(t, ", ADD UNIQUE (row_idx, col_idx)")
 		h := s.byHand()
-		h.to(migrate.Verified)
-		s.do(allow)
-		want(t, s.migrations.CutOver(t.Context(), h.id, h.etag()), fault.Conflict, fault.LayerChanged)
+		s.do(insert)
+		h.to(migrate.Synced)
+		f := want(t, s.migrations.Verify(t.Context(), h.lease), fault.Precondition, fault.MigrationRefused)
+		if f.Fields["refusals"] != "NULL_INDEX" || f.Fields["null_index"] != "1" {
+			t.Error(f, f.Fields)
+		}
+		// It may go, and is missed.
+		s.do("DELETE FROM public.passthrough_birds WHERE row_idx IS NULL")
+		want(t, s.migrations.Verify(t.Context(), h.lease), fault.Corrupt, fault.DataCorrupt)
 		h.must(s.migrations.Abort(t.Context(), h.id, h.etag()))
 	})
-	t.Run("after it", func(t *testing.T) {
-		s := unique(t)
-		h := s.byHand()
-		h.to(migrate.CutOver)
-		before := s.content()
-		s.do(allow)
-		if _, err := s.pool.Exec(t.Context(), "INSERT INTO public.passthrough_birds VALUES (NULL, 1, 2)"); err == nil {
-			t.Error("the old table took a row that is no cell")
-		}
-		want(t, s.migrations.Rollback(t.Context(), h.id, h.etag()), fault.Conflict, fault.LayerChanged)
-		s.do("ALTER TABLE public.passthrough_birds ALTER row_idx SET NOT NULL")
-		h.must(s.migrations.Rollback(t.Context(), h.id, h.etag()))
-		if s.content() != before {
-			t.Error("the content changed")
-		}
-	})
 	t.Run("in place", func(t *testing.T) {
-		s := unique(t)
-		s.do(allow)
+		s := nullable(t, ", ADD UNIQUE (row_idx, col_idx)")
 		s.inPlace = true
 		h := s.byHand()
 		h.to(migrate.Backfilling)

@@ -471,20 +471,19 @@ func TestRefusals(t *testing.T) {
 		field string
 		count string
 	}{
-		"no key, cells twice":      {"ALTER TABLE public.passthrough_birds DROP CONSTRAINT passthrough_birds_pkey; INSERT INTO public.passthrough_birds VALUES (9, 99, 1), (9, 99, 2)", "DUPLICATE_CELLS,OFF_GRID", "duplicate_cells", "1"},
-		"without an index":         {"ALTER TABLE public.passthrough_birds DROP CONSTRAINT passthrough_birds_pkey, ALTER row_idx DROP NOT NULL; CREATE UNIQUE INDEX ON public.passthrough_birds (row_idx, col_idx); INSERT INTO public.passthrough_birds VALUES (NULL, 3, 1), (NULL, 3, 2)", "NULLABLE_INDEX,NULL_INDEX", "null_index", "2"},
-		"indices that may be NULL": {"ALTER TABLE public.passthrough_birds DROP CONSTRAINT passthrough_birds_pkey, ALTER row_idx DROP NOT NULL, ALTER col_idx DROP NOT NULL, ADD UNIQUE (row_idx, col_idx)", "NULLABLE_INDEX", "", ""},
-		"outside":                  {"INSERT INTO public.passthrough_birds VALUES (40, 3, 1), (-1, 3, 1), (3, 30, 1)", "OFF_GRID", "off_grid", "3"},
-		"foreign key":              {"CREATE TABLE public.other (row_idx integer, col_idx integer, FOREIGN KEY (row_idx, col_idx) REFERENCES public.passthrough_birds)", "DEPENDENT", "", ""},
-		"trigger":                  {"CREATE FUNCTION public.f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END'; CREATE TRIGGER t BEFORE INSERT ON public.passthrough_birds FOR EACH ROW EXECUTE FUNCTION public.f()", "DEPENDENT", "", ""},
-		"publication":              {"CREATE PUBLICATION p FOR TABLE public.passthrough_birds", "DEPENDENT", "", ""},
-		"row-level security":       {"ALTER TABLE public.passthrough_birds ENABLE ROW LEVEL SECURITY", "DEPENDENT", "", ""},
-		"materialized view":        {"CREATE MATERIALIZED VIEW public.mv AS SELECT count(*) FROM public.passthrough_birds", "DEPENDENT", "", ""},
-		"inheritance":              {"CREATE TABLE public.child () INHERITS (public.passthrough_birds)", "DEPENDENT", "", ""},
-		"unlogged":                 {"ALTER TABLE public.passthrough_birds SET UNLOGGED", "NOT_A_TABLE", "", ""},
-		"coordinate column":        {"ALTER TABLE public.passthrough_birds ADD x_coord text", "COLUMNS", "", ""},
-		"no value":                 {"ALTER TABLE public.passthrough_birds DROP value", "COLUMNS", "", ""},
-		"a view instead":           {"ALTER TABLE public.passthrough_birds RENAME TO t; CREATE VIEW public.passthrough_birds AS SELECT * FROM public.t", "NOT_A_TABLE", "", ""},
+		"no key, cells twice": {"ALTER TABLE public.passthrough_birds DROP CONSTRAINT passthrough_birds_pkey; INSERT INTO public.passthrough_birds VALUES (9, 99, 1), (9, 99, 2)", "DUPLICATE_CELLS,OFF_GRID", "duplicate_cells", "1"},
+		"without an index":    {"ALTER TABLE public.passthrough_birds DROP CONSTRAINT passthrough_birds_pkey, ALTER row_idx DROP NOT NULL; CREATE UNIQUE INDEX ON public.passthrough_birds (row_idx, col_idx); INSERT INTO public.passthrough_birds VALUES (NULL, 3, 1), (NULL, 3, 2)", "NULL_INDEX", "null_index", "2"},
+		"outside":             {"INSERT INTO public.passthrough_birds VALUES (40, 3, 1), (-1, 3, 1), (3, 30, 1)", "OFF_GRID", "off_grid", "3"},
+		"foreign key":         {"CREATE TABLE public.other (row_idx integer, col_idx integer, FOREIGN KEY (row_idx, col_idx) REFERENCES public.passthrough_birds)", "DEPENDENT", "", ""},
+		"trigger":             {"CREATE FUNCTION public.f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END'; CREATE TRIGGER t BEFORE INSERT ON public.passthrough_birds FOR EACH ROW EXECUTE FUNCTION public.f()", "DEPENDENT", "", ""},
+		"publication":         {"CREATE PUBLICATION p FOR TABLE public.passthrough_birds", "DEPENDENT", "", ""},
+		"row-level security":  {"ALTER TABLE public.passthrough_birds ENABLE ROW LEVEL SECURITY", "DEPENDENT", "", ""},
+		"materialized view":   {"CREATE MATERIALIZED VIEW public.mv AS SELECT count(*) FROM public.passthrough_birds", "DEPENDENT", "", ""},
+		"inheritance":         {"CREATE TABLE public.child () INHERITS (public.passthrough_birds)", "DEPENDENT", "", ""},
+		"unlogged":            {"ALTER TABLE public.passthrough_birds SET UNLOGGED", "NOT_A_TABLE", "", ""},
+		"coordinate column":   {"ALTER TABLE public.passthrough_birds ADD x_coord text", "COLUMNS", "", ""},
+		"no value":            {"ALTER TABLE public.passthrough_birds DROP value", "COLUMNS", "", ""},
+		"a view instead":      {"ALTER TABLE public.passthrough_birds RENAME TO t; CREATE VIEW public.passthrough_birds AS SELECT * FROM public.t", "NOT_A_TABLE", "", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newStage(t, 40, 30, false)
