@@ -93,6 +93,7 @@ type migrationRow struct {
 	syncedXID          string
 	leaseFor           time.Duration // of the worker that was admitted
 	tiles              *tilesRecord  // of a migration to tiles
+	tilesTable         layer.Table   // where these are; nothing for what an older program made
 }
 
 // exec runs a statement, and is a failpoint. While holding, flush does.
@@ -326,7 +327,7 @@ func scanMigration(row pgx.CollectableRow) (migrationRow, error) {
 		&r.Table.Schema, &r.Table.Name, &r.oldTable, &newTable, &r.signature, &newSignature, &r.oldFile,
 		&g.CRS, &g.Rows, &g.Cols, &g.OriginX, &g.OriginY, &g.StepX, &g.StepY, &r.SouthUp,
 		&r.oldFormat, &r.oldRegistration, &indexes, &state, &condition, &failure, &verification,
-		&r.Spec.InPlace, &r.DiskBytes, &tiles,
+		&r.Spec.InPlace, &r.DiskBytes, &tiles, &r.tilesTable.Schema, &r.tilesTable.Name,
 		&r.Revision, &r.Fence, &synced, &r.Progress.RowsTotal,
 		&r.CreateTime, &r.StateTime, &r.UpdateTime,
 		&r.Progress.RowsCopied, &r.Progress.BlocksTotal, &r.Progress.BlocksDone)

@@ -223,7 +223,8 @@ func (tiledTable) capture(ctx context.Context, a *arrow) error {
 	return inOrder(ctx, []func(context.Context) error{
 		func(ctx context.Context) error { return a.attach(ctx, old.quoted(), columns) },
 		func(ctx context.Context) error {
-			return a.exec(ctx, "tiles-oid", "UPDATE rasterloom.migration SET new_table = $2::text::regclass WHERE id = $1", int64(a.row.ID), quote(table))
+			return a.exec(ctx, "tiles-oid", "UPDATE rasterloom.migration SET new_table = $2::text::regclass, tiles_schema = $3, tiles_name = $4 WHERE id = $1",
+				int64(a.row.ID), quote(table), table.Schema, table.Name)
 		},
 		func(ctx context.Context) error { return a.enter(ctx, migrate.Capturing) },
 		a.flush,
