@@ -3,6 +3,7 @@ package pgstore
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -276,19 +277,29 @@ func (inPlace) abort(ctx context.Context, a *arrow) error {
 	if a.row.State == migrate.Planned {
 		return nil
 	}
-	t, found, err := readTable(ctx, a.Tx, a.row.oldTable)
+	tables, err := a.release(ctx)
 	if err != nil {
 		return err
 	}
-	if !found {
-		return a.exec(ctx, "drop-fill-function", fmt.Sprintf("DROP FUNCTION %s()", rowFunction(a.row.ID)))
-	}
-	if err := a.quiet(ctx, t.quoted()); err != nil {
-		return err
-	}
-	if err := a.exec(ctx, "lock-table", "LOCK TABLE "+t.quoted()+" IN ACCESS EXCLUSIVE MODE"); err != nil {
-		return err
-	}
 	x, y := columnsOf(a.row.ID)
-	return a.dropFilled(ctx, t.quoted(), x, y)
+	// Somebody may have taken the trigger off, and left the columns.
+	old, found, err := readTable(ctx, a.Tx, a.row.oldTable)
+	if err != nil {
+		return err
+	}
+	if name := old.quoted(); found && !slices.Contains(tables, name) && len(lacks(old.columns, []string{x, y})) == 0 {
+		if err := a.quiet(ctx, name); err != nil {
+			return err
+		}
+		tables = append(tables, name)
+	}
+	if err := a.exec(ctx, "drop-fill-function", fmt.Sprintf("DROP FUNCTION IF EXISTS %s()", rowFunction(a.row.ID))); err != nil {
+		return err
+	}
+	for _, table := range tables {
+		if err := a.exec(ctx, "drop-columns", fmt.Sprintf("ALTER TABLE %s DROP COLUMN IF EXISTS %s, DROP COLUMN IF EXISTS %s", table, quoted(x), quoted(y))); err != nil {
+			return err
+		}
+	}
+	return nil
 }

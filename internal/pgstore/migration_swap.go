@@ -136,6 +136,9 @@ func (m *Migrations) Finalize(ctx context.Context, id migrate.ID, etag string, a
 	if err := byOperator(etag, migrate.Finalized)(&row); err != nil {
 		return err
 	}
+	if err := row.asRecorded(ctx, m.pool); err != nil {
+		return faultOf(err)
+	}
 	v, err := row.target().compare(ctx, m, row)
 	if err != nil {
 		return faultOf(err)
@@ -183,44 +186,38 @@ func (m *Migrations) Abort(ctx context.Context, id migrate.ID, etag string) erro
 	})
 }
 
+// Names are all that abort goes by: it works whatever became of the table.
 func (shadowTable) abort(ctx context.Context, a *arrow) error {
 	id := a.row.ID
-	if a.row.State != migrate.Planned {
-		// The table may be gone, or have another name: then its triggers are
-		// where it is, if anywhere.
-		old, found, err := readTable(ctx, a.Tx, a.row.oldTable)
-		if err != nil {
+	if a.row.State == migrate.Planned {
+		return a.dropKey(ctx)
+	}
+	var made []string
+	for _, name := range []string{shadowOf(id), notesOf(id)} {
+		var there bool
+		if err := a.Tx.QueryRow(ctx, "SELECT EXISTS (SELECT FROM pg_class WHERE relnamespace = 'rasterloom'::regnamespace AND relname = $1)", name).Scan(&there); err != nil {
 			return err
 		}
-		made := []string{ours(shadowOf(id))}
-		if a.row.State.Capture() == migrate.CaptureNoted {
-			made = append(made, ours(notesOf(id)))
+		if there {
+			made = append(made, ours(name))
 		}
-		if err := a.quiet(ctx, made...); err != nil {
+	}
+	if err := a.quiet(ctx, made...); err != nil {
+		return err
+	}
+	if _, err := a.release(ctx); err != nil {
+		return err
+	}
+	if err := a.dropFunctions(ctx); err != nil {
+		return err
+	}
+	if a.row.State.Capture() == migrate.CaptureNoted {
+		if err := a.exec(ctx, "drop-notes", "DROP TABLE IF EXISTS "+ours(notesOf(id))); err != nil {
 			return err
 		}
-		if found {
-			if err := a.quiet(ctx, old.quoted()); err != nil {
-				return err
-			}
-			if err := a.exec(ctx, "lock-table", "LOCK TABLE "+old.quoted()+" IN ACCESS EXCLUSIVE MODE"); err != nil {
-				return err
-			}
-			if err := a.detach(ctx, old.quoted()); err != nil {
-				return err
-			}
-		}
-		if err := a.dropFunctions(ctx); err != nil {
-			return err
-		}
-		if a.row.State.Capture() == migrate.CaptureNoted {
-			if err := a.exec(ctx, "drop-notes", "DROP TABLE "+ours(notesOf(id))); err != nil {
-				return err
-			}
-		}
-		if err := a.exec(ctx, "drop-shadow", "DROP TABLE "+ours(shadowOf(id))); err != nil {
-			return err
-		}
+	}
+	if err := a.exec(ctx, "drop-shadow", "DROP TABLE IF EXISTS "+ours(shadowOf(id))); err != nil {
+		return err
 	}
 	return a.dropKey(ctx)
 }

@@ -99,7 +99,7 @@ func (a *arrow) source(ctx context.Context, oid uint32, signature string) (pixel
 	}
 	if !found || t.schema != a.row.Table.Schema || t.name != a.row.Table.Name {
 		return t, fault.New(fault.Conflict, fault.LayerChanged,
-			"table %s is not the one that migration %s began with: it was dropped, renamed or made again", a.row.Table, a.row.ID).
+			"table %s is not the one that migration %s began with: it was dropped, renamed, made again or restored from a dump", a.row.Table, a.row.ID).
 			With("table", a.row.Table).With("migration", a.row.ID)
 	}
 	if t.signature != signature {

@@ -89,7 +89,7 @@ func (shadowTable) prepare(ctx context.Context, m *Migrations, r migrationRow) e
 // makeKey makes the key of a migration on columns.
 func (m *Migrations) makeKey(ctx context.Context, r migrationRow, columns []string) error {
 	t, found, err := readTable(ctx, m.pool, r.oldTable)
-	if err != nil || !found {
+	if err != nil || !found || t.schema != r.Table.Schema || t.name != r.Table.Name {
 		return err // told by the arrow
 	}
 	conn, err := m.pool.Acquire(ctx)

@@ -110,7 +110,10 @@ func (r migrationRow) tiled(ctx context.Context, q querier) (layer.Layer, error)
 	if err != nil {
 		return pixels, err
 	}
-	t, err := existing(ctx, q, r, r.newTable)
+	t, found, err := r.tilesNow(ctx, q)
+	if err == nil && !found {
+		err = errGone(r)
+	}
 	l := tiledOf(pixels, r.Spec.Tiles)
 	l.Table, l.Tiling = layer.Table{Schema: t.schema, Name: t.name}, t.comment
 	return l, err

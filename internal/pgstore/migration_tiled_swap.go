@@ -26,8 +26,7 @@ func (tiledTable) cutOver(ctx context.Context, a *arrow) error {
 	if err := a.noOldSnapshots(ctx); err != nil {
 		return err
 	}
-	old, err := a.lockedSource(ctx, "ACCESS SHARE")
-	if err != nil {
+	if _, err := a.lockedSource(ctx, "ACCESS SHARE"); err != nil {
 		return err
 	}
 	if err := a.stillFollowed(ctx, a.row.oldTable); err != nil {
@@ -40,22 +39,32 @@ func (tiledTable) cutOver(ctx context.Context, a *arrow) error {
 	if err := a.asCatalogued(ctx, a.row.Table, a.row.tiles.Generation); err != nil {
 		return err
 	}
-	comment, err := json.Marshal(pixelSource{
-		Version: pixelSourceVersion, Migration: a.row.ID.String(),
-		Notes: tableName{"rasterloom", notesOf(a.row.ID)}, Table: tableName{old.schema, old.name}, OID: a.row.oldTable,
-		Triggers:   []string{rowTrigger(a.row.ID), truncateTrigger(a.row.ID)},
-		StoredType: a.row.tiles.StoredType, Registration: a.row.oldRegistration, HasIndices: a.row.tiles.HasIndices, SouthUp: a.row.SouthUp,
-	})
+	comment, err := a.row.pixelSource()
 	if err != nil {
+		return err
+	}
+	// An older program may have made them, which noted no name.
+	if _, err := a.Tx.Exec(ctx, "UPDATE rasterloom.migration SET tiles_schema = $2, tiles_name = $3 WHERE id = $1", int64(a.row.ID), tiled.Table.Schema, tiled.Table.Name); err != nil {
 		return err
 	}
 	return inOrder(ctx, []func(context.Context) error{
 		func(ctx context.Context) error {
-			return a.exec(ctx, "lagging", "COMMENT ON COLUMN "+quote(tiled.Table)+".data IS "+text(string(comment)))
+			return a.exec(ctx, "lagging", "COMMENT ON COLUMN "+quote(tiled.Table)+".data IS "+text(comment))
 		},
 		func(ctx context.Context) error { return a.catalogTiles(ctx, tiled) },
 		func(ctx context.Context) error { return a.decide(ctx, migrate.CutOver) },
 	})
+}
+
+// pixelSource is what the comment of the tiles says of the table that they follow.
+func (r migrationRow) pixelSource() (string, error) {
+	comment, err := json.Marshal(pixelSource{
+		Version: pixelSourceVersion, Migration: r.ID.String(),
+		Notes: tableName{"rasterloom", notesOf(r.ID)}, Table: tableName{r.Table.Schema, r.Table.Name}, OID: r.oldTable,
+		Triggers:   []string{rowTrigger(r.ID), truncateTrigger(r.ID)},
+		StoredType: r.tiles.StoredType, Registration: r.oldRegistration, HasIndices: r.tiles.HasIndices, SouthUp: r.SouthUp,
+	})
+	return string(comment), err
 }
 
 // asCatalogued makes sure that the layer is what it was, and keeps it so until the
@@ -122,11 +131,10 @@ func (tiledTable) rollback(ctx context.Context, a *arrow) error {
 	if err := a.lockOut(ctx); err != nil {
 		return err
 	}
-	old, err := a.source(ctx, a.row.oldTable, a.row.signature)
-	if err != nil {
+	if _, err := a.source(ctx, a.row.oldTable, a.row.signature); err != nil {
 		return err
 	}
-	if err := a.dropTiles(ctx, old.quoted()); err != nil {
+	if err := a.dropTiles(ctx); err != nil {
 		return err
 	}
 	if err := a.catalogPixels(ctx); err != nil {
@@ -137,7 +145,7 @@ func (tiledTable) rollback(ctx context.Context, a *arrow) error {
 
 // lockTiles waits for the readers of the tiles, before anybody waits for us.
 func (a *arrow) lockTiles(ctx context.Context) error {
-	tiles, found, err := readTable(ctx, a.Tx, a.row.newTable)
+	tiles, found, err := a.row.tilesNow(ctx, a.Tx)
 	if err != nil || !found {
 		return err
 	}
@@ -152,10 +160,9 @@ func (a *arrow) lockOut(ctx context.Context) error {
 	return a.exec(ctx, "lock-table", "LOCK TABLE "+a.named()+" IN ACCESS EXCLUSIVE MODE")
 }
 
-// dropTiles takes away all that was made, where it is still there. table is empty
-// where that is gone, and its triggers with it.
-func (a *arrow) dropTiles(ctx context.Context, table string) error {
-	tiles, found, err := readTable(ctx, a.Tx, a.row.newTable)
+// dropTiles takes away all that was made, where it is still there.
+func (a *arrow) dropTiles(ctx context.Context) error {
+	tiles, found, err := a.row.tilesNow(ctx, a.Tx)
 	if err != nil {
 		return err
 	}
@@ -164,15 +171,13 @@ func (a *arrow) dropTiles(ctx context.Context, table string) error {
 			return err
 		}
 	}
-	if table != "" {
-		if err := a.detach(ctx, table); err != nil {
-			return err
-		}
+	if _, err := a.release(ctx); err != nil {
+		return err
 	}
 	if err := a.dropFunctions(ctx); err != nil {
 		return err
 	}
-	if err := a.exec(ctx, "drop-notes", "DROP TABLE "+ours(notesOf(a.row.ID))); err != nil {
+	if err := a.exec(ctx, "drop-notes", "DROP TABLE IF EXISTS "+ours(notesOf(a.row.ID))); err != nil {
 		return err
 	}
 	return a.dropKey(ctx)
@@ -185,21 +190,7 @@ func (tiledTable) abort(ctx context.Context, a *arrow) error {
 	if err := a.lockTiles(ctx); err != nil {
 		return err
 	}
-	// The table may be gone, or have another name.
-	old, found, err := readTable(ctx, a.Tx, a.row.oldTable)
-	if err != nil {
-		return err
-	}
-	if !found {
-		return a.dropTiles(ctx, "")
-	}
-	if err := a.quiet(ctx, old.quoted()); err != nil {
-		return err
-	}
-	if err := a.exec(ctx, "lock-table", "LOCK TABLE "+old.quoted()+" IN ACCESS EXCLUSIVE MODE"); err != nil {
-		return err
-	}
-	return a.dropTiles(ctx, old.quoted())
+	return a.dropTiles(ctx)
 }
 
 // finalize drops the table. The tiles that still lag are made while everybody is
@@ -295,8 +286,12 @@ func (a *arrow) nobodyElses(ctx context.Context) error {
 		With("layer", a.row.Spec.Layer).With("other", others[0]).With("table", a.row.Table).With("refusals", "TABLE_SHARED")
 }
 
+// othersOf goes by names: a layer that was not adopted again since a restore is
+// catalogued with an oid of before.
 func othersOf(ctx context.Context, q querier, oid uint32, name string) ([]string, error) {
-	rows, err := q.Query(ctx, "SELECT name FROM rasterloom.layer WHERE table_oid = $1 AND name <> $2 ORDER BY name", oid, name)
+	rows, err := q.Query(ctx, `SELECT l.name FROM rasterloom.layer l WHERE l.name <> $2 AND (l.table_oid = $1 OR EXISTS (
+			SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = $1 AND (n.nspname, c.relname) = (l.table_schema, l.table_name)))
+		ORDER BY l.name`, oid, name)
 	if err != nil {
 		return nil, err
 	}

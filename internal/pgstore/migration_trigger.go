@@ -138,7 +138,7 @@ func (a *arrow) detach(ctx context.Context, table string) error {
 }
 
 func (a *arrow) dropFunctions(ctx context.Context) error {
-	return a.exec(ctx, "drop-functions", fmt.Sprintf("DROP FUNCTION %s(), %s()", rowFunction(a.row.ID), truncateFunction(a.row.ID)))
+	return a.exec(ctx, "drop-functions", fmt.Sprintf("DROP FUNCTION IF EXISTS %s(), %s()", rowFunction(a.row.ID), truncateFunction(a.row.ID)))
 }
 
 // attached says whether our triggers are on a table and fire always.

@@ -29,6 +29,9 @@ func (m *Migrations) Verify(ctx context.Context, l migrate.Lease) error {
 	if err := byLease(l, migrate.Synced)(&row); err != nil {
 		return err
 	}
+	if err := row.asRecorded(ctx, m.pool); err != nil {
+		return faultOf(err)
+	}
 	v, err := row.target().compare(ctx, m, row)
 	if err != nil {
 		return faultOf(err)
@@ -126,9 +129,13 @@ func (shadowTable) compare(ctx context.Context, m *Migrations, r migrationRow) (
 func existing(ctx context.Context, q querier, r migrationRow, oid uint32) (pixelTable, error) {
 	t, found, err := readTable(ctx, q, oid)
 	if err == nil && !found {
-		err = fault.New(fault.Conflict, fault.LayerChanged, "a table of migration %s is gone", r.ID).With("migration", r.ID)
+		err = errGone(r)
 	}
 	return t, err
+}
+
+func errGone(r migrationRow) error {
+	return fault.New(fault.Conflict, fault.LayerChanged, "a table of migration %s is gone", r.ID).With("migration", r.ID)
 }
 
 // bitsOf gives the columns of a table as values that are equal when their bits

@@ -49,8 +49,11 @@ func (t *Tx) LiveMigration(ctx context.Context, l layer.Layer) (id, state string
 
 // LayersOfTable gives the names of the layers whose cells are in a table, by
 // name. Errors: as any query.
-func (t *Tx) LayersOfTable(ctx context.Context, oid uint32) ([]string, error) {
-	rows, err := t.tx.Query(ctx, "SELECT name FROM rasterloom.layer WHERE table_oid = $1 ORDER BY name", oid)
+func (t *Tx) LayersOfTable(ctx context.Context, table layer.Table) ([]string, error) {
+	// By both: a table that was renamed has another name than it is catalogued with,
+	// one that was restored from a dump another oid.
+	rows, err := t.tx.Query(ctx, `SELECT l.name FROM rasterloom.layer l WHERE (l.table_schema, l.table_name) = ($1, $2) OR l.table_oid = (
+		SELECT c.oid FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE (n.nspname, c.relname) = ($1, $2)) ORDER BY l.name`, table.Schema, table.Name)
 	if err != nil {
 		return nil, faultOf(err)
 	}

@@ -1,0 +1,252 @@
+package worker_test
+
+import (
+	"fmt"
+	"maps"
+	"testing"
+
+	"github.com/rasterloom/rasterloom/fault"
+	"github.com/rasterloom/rasterloom/internal/migrate"
+	"github.com/rasterloom/rasterloom/internal/pgstore"
+	"github.com/rasterloom/rasterloom/internal/pgtest"
+)
+
+// restored is the stage in a database that was made of a dump of it.
+func (s *stage) restored() *stage {
+	s.t.Helper()
+	r := *s
+	r.url = pgtest.Restored(s.t, s.url)
+	r.pool = pgtest.Connect(s.t, r.url)
+	store, err := pgstore.Open(s.t.Context(), r.url, pgstore.Options{ApplicationName: "rasterloom-test"})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.t.Cleanup(store.Close)
+	r.opened, r.migrations = store, store.Migrations()
+	return &r
+}
+
+// restored is what is done by hand, in a database that was made of a dump. No worker is
+// left, and its lease is over.
+func (h *byHand) restored() *byHand {
+	h.t.Helper()
+	r := &byHand{stage: h.stage.restored(), id: h.id}
+	r.do("UPDATE rasterloom.migration SET lease_until = NULL")
+	return r
+}
+
+// kinds are the stages of all kinds of migrations.
+var kinds = map[string]func(t *testing.T) *stage{
+	"a second table": func(t *testing.T) *stage { return newStage(t, 40, 30, false) },
+	"in place": func(t *testing.T) *stage {
+		s := newStage(t, 40, 30, true)
+		s.inPlace = true
+		return s
+	},
+	"tiles": func(t *testing.T) *stage { return newTiledStage(t, 260, 270, false) },
+}
+
+// what the table with the name holds, as the old code sees it, and a merge.
+func (h *byHand) mustHold(content, when string) {
+	h.t.Helper()
+	if got := h.content(); got != content {
+		h.t.Errorf("%s the table holds %s, and held %s", when, got, content)
+	}
+	if h.tiles != nil {
+		h.sameAsTable(when)
+	}
+}
+
+// A migration of a restored database is given up wherever it stood, and nothing of it is
+// left; what else has an oid of before is left alone.
+func TestRestoredIsGivenUp(t *testing.T) {
+	for name, make := range kinds {
+		t.Run(name, func(t *testing.T) {
+			s := make(t)
+			before, content := s.restored().dump(), s.content()
+			h := s.byHand()
+			for _, state := range pausable {
+				h.to(state)
+				for _, strangers := range []bool{false, true} {
+					r := h.restored()
+					if strangers {
+						r.do("CREATE TABLE public.stranger (row_idx integer, col_idx integer, value double precision)")
+						r.do("UPDATE rasterloom.migration SET old_table = 'public.stranger'::regclass, new_table = 'public.stranger'::regclass")
+					}
+					r.must(r.migrations.Abort(t.Context(), r.id, r.etag()))
+					if strangers {
+						r.do("DROP TABLE public.stranger")
+					}
+					if after := r.dump(); after != before {
+						t.Errorf("aborted in %s, the schema is\n%s\n--- before\n%s", state, after, before)
+					}
+					r.mustHold(content, fmt.Sprint("aborted in ", state))
+					r.start("again")
+				}
+			}
+		})
+	}
+}
+
+// A migration of a restored database moves no further by itself, and goes on from where
+// it stood when it is resumed: everything that was compared is compared again. What is
+// written before that is followed.
+func TestRestoredGoesOn(t *testing.T) {
+	for name, make := range kinds {
+		t.Run(name, func(t *testing.T) {
+			s := make(t)
+			h := s.byHand()
+			s.do("DELETE FROM public.passthrough_birds WHERE row_idx = 3")
+			for _, state := range pausable[1:] {
+				h.to(state)
+				if state == migrate.Backfilling {
+					s.do("UPDATE public.passthrough_birds SET value = 4 WHERE row_idx = 4") // noted
+				}
+				r := h.restored()
+				r.do("UPDATE public.passthrough_birds SET value = 5 WHERE row_idx = 5")
+				r.do("INSERT INTO public.passthrough_birds SELECT 3, c, c FROM generate_series(0, 20) c")
+				content := r.content()
+				if state == migrate.Verified {
+					f := want(t, r.migrations.CutOver(t.Context(), r.id, r.etag()), fault.Conflict, fault.LayerChanged)
+					t.Log(f)
+				} else {
+					lease, found, err := r.migrations.Claim(t.Context(), 1e9)
+					if err != nil || !found {
+						t.Fatal(found, err)
+					}
+					err = step(t, r, lease, state)
+					t.Log(want(t, err, fault.Conflict, fault.LayerChanged))
+					r.must(r.migrations.Fail(t.Context(), lease, err))
+				}
+				r.must(r.migrations.Resume(t.Context(), r.id, r.etag()))
+				r.claim()
+				r.to(migrate.CutOver)
+				r.mustHold(content, fmt.Sprint("restored in ", state, " and cut over"))
+				r.do("UPDATE public.passthrough_birds SET value = 6 WHERE row_idx = 6")
+				content = r.content()
+				r.must(r.migrations.Rollback(t.Context(), r.id, r.etag()))
+				r.mustHold(content, fmt.Sprint("restored in ", state, " and rolled back"))
+			}
+		})
+	}
+}
+
+// step takes the next arrow as a worker does.
+func step(t *testing.T, r *byHand, l migrate.Lease, from migrate.State) (err error) {
+	m, ctx := r.migrations, t.Context()
+	switch from {
+	case migrate.Capturing:
+		return m.Open(ctx, l)
+	case migrate.Backfilling:
+		_, _, err = m.CopyChunk(ctx, l, 0)
+	case migrate.Indexed:
+		_, err = m.ApplyNotes(ctx, l, 0)
+	case migrate.Synced:
+		return m.Verify(ctx, l)
+	}
+	return err
+}
+
+// A restored migration that was cut over is rolled back or finalized once both sides
+// were compared; merges of tiles wait for that too.
+func TestRestoredAfterTheCutOver(t *testing.T) {
+	for name, make := range kinds {
+		t.Run(name, func(t *testing.T) {
+			s := make(t)
+			before := s.restored().dump()
+			h := s.byHand()
+			h.to(migrate.CutOver)
+			s.do("UPDATE public.passthrough_birds SET value = 5 WHERE row_idx = 5")
+			accept := migrate.Losses{Name: true}
+			for _, end := range []migrate.State{migrate.RolledBack, migrate.Finalized} {
+				r := h.restored()
+				r.do("UPDATE public.passthrough_birds SET value = 6 WHERE row_idx = 6")
+				content, held := r.content(), r.held()
+				t.Log(want(t, r.migrations.Rollback(t.Context(), r.id, r.etag()), fault.Conflict, fault.LayerChanged))
+				want(t, r.migrations.Finalize(t.Context(), r.id, r.etag(), accept), fault.Conflict, fault.LayerChanged)
+				if s.tiles != nil {
+					_, err := r.woven()
+					t.Log(want(t, err, fault.Conflict, fault.LayerChanged))
+					lease, found, err := r.migrations.ClaimBehind(t.Context(), 1e9)
+					if err != nil || !found {
+						t.Fatal(found, err)
+					}
+					_, err = r.migrations.Follow(t.Context(), lease)
+					want(t, err, fault.Conflict, fault.LayerChanged)
+				}
+				r.must(r.migrations.Resume(t.Context(), r.id, r.etag()))
+				r.mustHold(content, "resumed")
+				if end == migrate.RolledBack {
+					r.must(r.migrations.Rollback(t.Context(), r.id, r.etag()))
+					r.mustHold(content, "rolled back")
+					if after := r.dump(); after != before {
+						t.Errorf("rolled back, the schema is\n%s\n--- before\n%s", after, before)
+					}
+					continue
+				}
+				r.must(r.migrations.Finalize(t.Context(), r.id, r.etag(), accept))
+				if s.tiles == nil {
+					r.mustHold(content, "finalized")
+				} else if got, err := r.woven(); err != nil || !maps.Equal(got, held) {
+					t.Errorf("finalized, %d cells are read, and %d were there, or their values differ: %v", len(got), len(held), err)
+				}
+			}
+		})
+	}
+}
+
+// What is not the same on both sides is named, and stays as it is.
+func TestRestoredThatDiffers(t *testing.T) {
+	for name, tamper := range map[string]string{
+		"a second table": "UPDATE rasterloom.old_1 SET value = 7 WHERE row_idx = 5 AND col_idx = 5",
+		"tiles":          "DELETE FROM %s",
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := kinds[name](t)
+			s.do("UPDATE public.passthrough_birds SET value = 1 WHERE row_idx = 5")
+			h := s.byHand()
+			h.to(migrate.CutOver)
+			r := h.restored()
+			if s.tiles != nil {
+				tamper = fmt.Sprintf(tamper, ask[string](r.stage, "SELECT tiles_schema || '.' || tiles_name FROM rasterloom.migration"))
+			}
+			r.do(tamper)
+			before := r.dump()
+			want(t, r.migrations.Resume(t.Context(), r.id, r.etag()), fault.Corrupt, fault.DataCorrupt)
+			want(t, r.migrations.Rollback(t.Context(), r.id, r.etag()), fault.Conflict, fault.LayerChanged)
+			if r.dump() != before {
+				t.Error("a refusal changed something")
+			}
+		})
+	}
+}
+
+// Where triggers did not come along, or do not fire, writes may have been missed.
+func TestRestoredWithoutTriggers(t *testing.T) {
+	s := newStage(t, 40, 30, false)
+	h := s.byHand()
+	h.to(migrate.Verified)
+	r := h.restored()
+	r.do("ALTER TABLE public.passthrough_birds DISABLE TRIGGER rasterloom_row_1")
+	t.Log(want(t, r.migrations.Resume(t.Context(), r.id, r.etag()), fault.Conflict, fault.LayerChanged))
+	r.do("DROP TRIGGER rasterloom_row_1 ON public.passthrough_birds")
+	want(t, r.migrations.Resume(t.Context(), r.id, r.etag()), fault.Conflict, fault.LayerChanged)
+	r.must(r.migrations.Abort(t.Context(), r.id, r.etag()))
+	if n := ask[int](r.stage, "SELECT count(*) FROM pg_trigger WHERE NOT tgisinternal"); n != 0 {
+		t.Errorf("%d triggers are left", n)
+	}
+}
+
+// A new migration does not take the id of another one, or of what one left, though the
+// dump was restored without the positions of sequences.
+func TestRestoredIDsAreFresh(t *testing.T) {
+	s := newStage(t, 40, 30, false)
+	h := s.byHand()
+	h.must(s.migrations.Abort(t.Context(), h.id, h.etag()))
+	r := s.restored()
+	r.do("ALTER SEQUENCE rasterloom.migration_id_seq RESTART")
+	r.do("CREATE TABLE rasterloom.shadow_7 ()")
+	if m := r.start("anew"); m.ID != 8 {
+		t.Errorf("it is %s", m.ID)
+	}
+}
