@@ -162,18 +162,21 @@ func (a *arrow) takeUpBefore(ctx context.Context) error {
 	return a.sameLayer(ctx)
 }
 
-// sameLayer notes the generation that adoption gave the layer because of the oids, so
-// that the cut-over does not take it for another one. Where more has changed, it does.
+// sameLayer notes the generation that adoption gave the layer because of the oids, or
+// the oids where it has not come by yet, so that the cut-over does not take the layer for
+// another one. Where more has changed, it does.
 func (a *arrow) sameLayer(ctx context.Context) error {
 	l, err := a.row.pixels()
 	if err != nil {
 		return err
 	}
-	_, err = a.Tx.Exec(ctx, `UPDATE rasterloom.migration m SET tiles = m.tiles || jsonb_build_object('generation', l.generation)
-		FROM rasterloom.layer l WHERE m.id = $1 AND l.name = m.layer
+	_, err = a.Tx.Exec(ctx, `WITH same AS (UPDATE rasterloom.layer l SET table_oid = m.old_table, table_file = pg_relation_filenode(m.old_table::regclass)
+		FROM rasterloom.migration m WHERE m.id = $1 AND l.name = m.layer
 			AND (l.table_schema, l.table_name, l.format, l.registration, l.south_up) = (m.table_schema, m.table_name, m.old_format, m.old_registration, m.south_up)
 			AND (l.crs, l.grid_rows, l.grid_cols, l.origin_x, l.origin_y, l.step_x, l.step_y) = (m.crs, m.grid_rows, m.grid_cols, m.origin_x, m.origin_y, m.step_x, m.step_y)
-			AND (l.stored_type, l.declared_type, l.has_indices, l.has_coordinates) = ($2, $3, $4, $5) AND l.nodata IS NOT DISTINCT FROM $6`,
+			AND (l.stored_type, l.declared_type, l.has_indices, l.has_coordinates) = ($2, $3, $4, $5) AND l.nodata IS NOT DISTINCT FROM $6
+		RETURNING l.generation)
+		UPDATE rasterloom.migration SET tiles = tiles || jsonb_build_object('generation', same.generation) FROM same WHERE id = $1`,
 		int64(a.row.ID), l.StoredType.String(), l.DeclaredType.String(), l.HasIndices, l.HasCoordinates, l.Nodata)
 	return err
 }

@@ -114,11 +114,11 @@ func carry(ctx context.Context, source, target *pgx.Conn, table string) error {
 	r, w := io.Pipe()
 	var group errgroup.Group
 	group.Go(func() error {
-		_, err := source.PgConn().CopyTo(ctx, w, "COPY "+table+" TO STDOUT (FORMAT binary)")
+		_, err := source.PgConn().CopyTo(ctx, w, "COPY "+table+" TO STDOUT")
 		w.CloseWithError(err)
 		return err
 	})
-	_, err := target.PgConn().CopyFrom(ctx, r, "COPY "+table+" FROM STDIN (FORMAT binary)")
+	_, err := target.PgConn().CopyFrom(ctx, r, "COPY "+table+" FROM STDIN")
 	r.CloseWithError(err)
 	if read := group.Wait(); err == nil {
 		err = read

@@ -37,13 +37,13 @@ func (h *byHand) restored() *byHand {
 
 // kinds are the stages of all kinds of migrations.
 var kinds = map[string]func(t *testing.T) *stage{
-	"a second table": func(t *testing.T) *stage { return newStage(t, 40, 30, false) },
+	"a second table": func(t *testing.T) *stage { return newStage(t, 30, 30, false) },
 	"in place": func(t *testing.T) *stage {
-		s := newStage(t, 40, 30, true)
+		s := newStage(t, 30, 30, true)
 		s.inPlace = true
 		return s
 	},
-	"tiles": func(t *testing.T) *stage { return newTiledStage(t, 260, 270, false) },
+	"tiles": func(t *testing.T) *stage { return newTiledStage(t, 260, 20, false) },
 }
 
 // what the table with the name holds, as the old code sees it, and a merge.
@@ -63,26 +63,26 @@ func TestRestoredIsGivenUp(t *testing.T) {
 	for name, make := range kinds {
 		t.Run(name, func(t *testing.T) {
 			s := make(t)
-			before, content := s.restored().dump(), s.content()
+			r := s.restored()
+			before, content := r.dump(), r.content()
 			h := s.byHand()
 			for _, state := range pausable {
 				h.to(state)
-				for _, strangers := range []bool{false, true} {
-					r := h.restored()
-					if strangers {
-						r.do("CREATE TABLE public.stranger (row_idx integer, col_idx integer, value double precision)")
-						r.do("UPDATE rasterloom.migration SET old_table = 'public.stranger'::regclass, new_table = 'public.stranger'::regclass")
-					}
-					r.must(r.migrations.Abort(t.Context(), r.id, r.etag()))
-					if strangers {
-						r.do("DROP TABLE public.stranger")
-					}
-					if after := r.dump(); after != before {
-						t.Errorf("aborted in %s, the schema is\n%s\n--- before\n%s", state, after, before)
-					}
-					r.mustHold(content, fmt.Sprint("aborted in ", state))
-					r.start("again")
+				r := h.restored()
+				strangers := state == migrate.Indexed || state == migrate.Verified
+				if strangers {
+					r.do("CREATE TABLE public.stranger (row_idx integer, col_idx integer, value double precision)")
+					r.do("UPDATE rasterloom.migration SET old_table = 'public.stranger'::regclass, new_table = 'public.stranger'::regclass")
 				}
+				r.must(r.migrations.Abort(t.Context(), r.id, r.etag()))
+				if strangers {
+					r.do("DROP TABLE public.stranger")
+				}
+				if after := r.dump(); after != before {
+					t.Errorf("aborted in %s, the schema is\n%s\n--- before\n%s", state, after, before)
+				}
+				r.mustHold(content, fmt.Sprint("aborted in ", state))
+				r.start("again")
 			}
 		})
 	}
@@ -104,7 +104,7 @@ func TestRestoredGoesOn(t *testing.T) {
 				}
 				r := h.restored()
 				r.do("UPDATE public.passthrough_birds SET value = 5 WHERE row_idx = 5")
-				r.do("INSERT INTO public.passthrough_birds SELECT 3, c, c FROM generate_series(0, 20) c")
+				r.do("INSERT INTO public.passthrough_birds SELECT 3, c, c FROM generate_series(0, 19) c")
 				content := r.content()
 				if state == migrate.Verified {
 					f := want(t, r.migrations.CutOver(t.Context(), r.id, r.etag()), fault.Conflict, fault.LayerChanged)
@@ -118,7 +118,13 @@ func TestRestoredGoesOn(t *testing.T) {
 					t.Log(want(t, err, fault.Conflict, fault.LayerChanged))
 					r.must(r.migrations.Fail(t.Context(), lease, err))
 				}
+				if state == migrate.Indexed { // adoption came first
+					r.do("UPDATE rasterloom.layer SET table_oid = 'public.passthrough_birds'::regclass, generation = generation + 1")
+				}
 				r.must(r.migrations.Resume(t.Context(), r.id, r.etag()))
+				if s.tiles != nil && !ask[bool](r.stage, "SELECT table_oid = 'public.passthrough_birds'::regclass AND table_file = pg_relation_filenode(table_oid) FROM rasterloom.layer") {
+					t.Error("adoption would take the layer for another one")
+				}
 				r.claim()
 				r.to(migrate.CutOver)
 				r.mustHold(content, fmt.Sprint("restored in ", state, " and cut over"))
@@ -192,6 +198,27 @@ func TestRestoredAfterTheCutOver(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// Where the table had been dropped before the dump, the tiles are the only copy, whatever
+// has its oid now.
+func TestRestoredWithoutTheTable(t *testing.T) {
+	s := newTiledStage(t, 260, 20, false)
+	h := s.byHand()
+	h.to(migrate.CutOver)
+	held := s.held()
+	s.do("DROP TABLE public.passthrough_birds")
+	r := h.restored()
+	r.do("CREATE TABLE public.stranger ()")
+	r.do("UPDATE rasterloom.migration SET old_table = 'public.stranger'::regclass")
+	want(t, r.migrations.Rollback(t.Context(), r.id, r.etag()), fault.Conflict, fault.LayerChanged)
+	r.must(r.migrations.Finalize(t.Context(), r.id, r.etag(), migrate.Losses{Name: true}))
+	if got, err := r.woven(); err != nil || !maps.Equal(got, held) {
+		t.Errorf("%d cells are read, and %d were there, or their values differ: %v", len(got), len(held), err)
+	}
+	if n := ask[int](r.stage, "SELECT count(*) FROM pg_class WHERE relname = 'stranger'"); n != 1 {
+		t.Error("a stranger's table is gone")
 	}
 }
 
