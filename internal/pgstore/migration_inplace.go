@@ -282,16 +282,25 @@ func (inPlace) abort(ctx context.Context, a *arrow) error {
 		return err
 	}
 	x, y := columnsOf(a.row.ID)
-	// Somebody may have taken the trigger off, and left the columns.
-	old, found, err := readTable(ctx, a.Tx, a.row.oldTable)
+	// The trigger may have been taken off, or not restored, and the columns be left.
+	rows, err := a.Tx.Query(ctx, `SELECT n.nspname::text, c.relname::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+		WHERE (c.oid = $1 OR (n.nspname, c.relname) = ($2, $3)) AND c.relkind = 'r'
+			AND (SELECT count(*) FROM pg_attribute WHERE attrelid = c.oid AND attname IN ($4, $5)) = 2 ORDER BY c.oid`,
+		a.row.oldTable, a.row.Table.Schema, a.row.Table.Name, x, y)
 	if err != nil {
 		return err
 	}
-	if name := old.quoted(); found && !slices.Contains(tables, name) && len(lacks(old.columns, []string{x, y})) == 0 {
-		if err := a.quiet(ctx, name); err != nil {
-			return err
+	left, err := pgx.CollectRows(rows, pgx.RowToStructByPos[layer.Table])
+	if err != nil {
+		return err
+	}
+	for _, t := range left {
+		if name := quote(t); !slices.Contains(tables, name) {
+			if err := a.quiet(ctx, name); err != nil {
+				return err
+			}
+			tables = append(tables, name)
 		}
-		tables = append(tables, name)
 	}
 	if err := a.exec(ctx, "drop-fill-function", fmt.Sprintf("DROP FUNCTION IF EXISTS %s()", rowFunction(a.row.ID))); err != nil {
 		return err

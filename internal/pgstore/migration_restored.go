@@ -56,7 +56,8 @@ func (r migrationRow) standing(ctx context.Context, q querier) (s standing, err 
 // wasRestored reports whether the tables of a migration were made anew under their
 // names by a restore, and what stands there now. Nobody else makes a table under the
 // name of one of ours, or one that has our triggers. Before there is anything of ours,
-// a restore cannot be told from another table of that name.
+// a restore cannot be told from another table of that name; after a cut-over in place,
+// where all that we made is coordinates, what has them is what was migrated.
 func (r migrationRow) wasRestored(ctx context.Context, q querier) (now standing, restored bool, err error) {
 	if r.State == migrate.Planned || r.State.Ended() {
 		return now, false, nil
@@ -68,7 +69,10 @@ func (r migrationRow) wasRestored(ctx context.Context, q querier) (now standing,
 	if r.State == migrate.CutOver && r.Spec.Level == migrate.LevelStored {
 		public, hidden = hidden, public
 	}
-	return now, hidden && !r.Spec.InPlace || public && now.triggers > 0, nil
+	if r.Spec.InPlace {
+		return now, public && (now.triggers > 0 || r.State == migrate.CutOver), nil
+	}
+	return now, hidden || public && now.triggers > 0, nil
 }
 
 // anyTables are the arrows that do not mind which tables there are.

@@ -1,12 +1,11 @@
 package pgtest
 
 import (
+	"bytes"
 	"context"
-	"io"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
-	"golang.org/x/sync/errgroup"
 )
 
 // Restored gives the address of a fresh database with all that is in another one, as
@@ -109,19 +108,12 @@ func bare(ctx context.Context, address string) (*pgx.Conn, error) {
 	return pgx.ConnectConfig(ctx, config)
 }
 
-// carry copies the rows of a table, named with its columns.
+// carry copies the rows of a table, named with its columns, as text: a dump has them so.
 func carry(ctx context.Context, source, target *pgx.Conn, table string) error {
-	r, w := io.Pipe()
-	var group errgroup.Group
-	group.Go(func() error {
-		_, err := source.PgConn().CopyTo(ctx, w, "COPY "+table+" TO STDOUT")
-		w.CloseWithError(err)
+	var rows bytes.Buffer
+	if _, err := source.PgConn().CopyTo(ctx, &rows, "COPY "+table+" TO STDOUT"); err != nil {
 		return err
-	})
-	_, err := target.PgConn().CopyFrom(ctx, r, "COPY "+table+" FROM STDIN")
-	r.CloseWithError(err)
-	if read := group.Wait(); err == nil {
-		err = read
 	}
+	_, err := target.PgConn().CopyFrom(ctx, &rows, "COPY "+table+" FROM STDIN")
 	return err
 }

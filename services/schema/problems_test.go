@@ -280,11 +280,17 @@ func TestCatalogsThatAreNone(t *testing.T) {
 	}
 	// A name belongs to one catalog, as long as that is there.
 	w.add(row{name: "mine"})
+	_, err = adopt("public", "resampled_datasets")
+	if f := wantError(t, err, connect.CodeAlreadyExists, "LAYER_AMBIGUOUS"); f["layer"] != "mine" || f["catalog"] != "other.lenient" {
+		t.Errorf("fields %v", f)
+	}
+	// It is the problem of its row, unless there are no others.
+	w.add(row{name: "yours"})
 	res, err = adopt("public", "resampled_datasets")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if p := problemOf(t, res.GetLayers()[0], "NAME_TAKEN"); p.GetFields()["catalog"] != "other.lenient" || res.GetInvalid() != 1 {
+	if p := problemOf(t, res.GetLayers()[0], "NAME_TAKEN"); p.GetFields()["catalog"] != "other.lenient" || res.GetInvalid() != 2 || res.GetAdded() != 1 {
 		t.Errorf("taken: %v", res)
 	}
 	if l := w.layer("mine"); l.GetFormat().String() != "FORMAT_LEGACY" || l.GetGeneration() != 1 {

@@ -53,7 +53,26 @@ func TestAdoptionKnowsWhatBecameTilesAfterARestore(t *testing.T) {
 			t.Errorf("%s the layer is found to be %v", when, detected)
 		}
 	}
-	tiled("cut over and restored", w.restored())
+	back := w.restored()
+	tiled("cut over and restored", back)
+	// It is resumed and rolled back there.
+	there := back.migrations(connect.WithGRPC())
+	rollback := &schemav1.RollbackRequest{Id: m.GetId(), Etag: over.Msg.GetMigration().GetEtag()}
+	_, err = there.Rollback(ctx, connect.NewRequest(rollback))
+	if f := wantError(t, err, connect.CodeAborted, "LAYER_CHANGED"); f["restored"] != "true" {
+		t.Errorf("fields %v", f)
+	}
+	resumed, err := there.ResumeMigration(ctx, connect.NewRequest(&schemav1.ResumeMigrationRequest{Id: m.GetId(), Etag: rollback.Etag}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	rollback.Etag = resumed.Msg.GetMigration().GetEtag()
+	if _, err := there.Rollback(ctx, connect.NewRequest(rollback)); err != nil {
+		t.Fatal(err)
+	}
+	if a := back.adopt(); a.GetUnchanged() != 1 || back.layer("birds").GetFormat() != layerv1.Format_FORMAT_LEGACY {
+		t.Errorf("rolled back it is %v", a)
+	}
 	if _, err := c.Finalize(ctx, connect.NewRequest(&schemav1.FinalizeRequest{
 		Id: m.GetId(), Etag: over.Msg.GetMigration().GetEtag(), DropOldTable: true, DropName: true,
 	})); err != nil {

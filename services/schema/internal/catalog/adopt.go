@@ -39,7 +39,8 @@ type Adopted struct {
 // marked by a problem.
 //
 // Errors: Invalid INVALID_ARGUMENT (impossible names), Denied (system schemas;
-// permissions), NotFound and Precondition CATALOG_NOT_FOUND, and as any query.
+// permissions), NotFound and Precondition CATALOG_NOT_FOUND, Exists LAYER_AMBIGUOUS
+// when other catalogs that still exist have given all of the names, and as any query.
 func (k *Keeper) Adopt(ctx context.Context, a Adoption) (Adopted, error) {
 	if a.Source == (layer.Table{}) {
 		a.Source = DefaultSource
@@ -230,6 +231,9 @@ func keep(ctx context.Context, tx Tx, a Adoption, oid uint32, claims []*Claim) (
 		before[r.Name] = r
 	}
 	taken, err := takenNames(ctx, tx, a.Source, oid, known)
+	if err == nil {
+		err = refuseCopy(a.Source, claims, taken)
+	}
 	if err != nil {
 		return out, err
 	}
@@ -318,6 +322,24 @@ func takenNames(ctx context.Context, tx Tx, source layer.Table, oid uint32, know
 		}
 	}
 	return taken, nil
+}
+
+// refuseCopy refuses a catalog of which no row can be kept, since each is that of
+// another catalog too: it is a copy, or the other one is.
+func refuseCopy(source layer.Table, claims []*Claim, taken map[string]taker) error {
+	for _, c := range claims {
+		if _, is := taken[c.Name].fields["catalog"]; !is {
+			return nil
+		}
+	}
+	if len(claims) == 0 {
+		return nil
+	}
+	name := claims[0].Name
+	other := taken[name].fields["catalog"]
+	return fault.New(fault.Exists, fault.LayerAmbiguous,
+		"layer %q is already adopted from %v, and so is every layer of %s from there or from another catalog; a name can be adopted from one catalog only", name, other, source).
+		With("layer", name).With("catalog", other)
 }
 
 // goneFrom gives the layers of this catalog that it no longer lists, marked.
