@@ -470,7 +470,7 @@ func freshIDs(ctx context.Context, tx pgx.Tx) error {
 					WHERE relnamespace = 'rasterloom'::regnamespace AND relname ~ '^(shadow|notes|old)_[0-9]{1,18}$'
 				UNION ALL SELECT substring(proname FROM '[0-9]+$')::bigint FROM pg_proc
 					WHERE pronamespace = 'rasterloom'::regnamespace AND proname ~ '^rasterloom_(row|truncate)_[0-9]{1,18}$') u) top
-		WHERE top.id > (SELECT last_value FROM rasterloom.migration_id_seq)`)
+		WHERE top.id >= (SELECT last_value + is_called::integer FROM rasterloom.migration_id_seq)`)
 	return err
 }
 

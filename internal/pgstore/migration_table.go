@@ -98,8 +98,12 @@ func (a *arrow) source(ctx context.Context, oid uint32, signature string) (pixel
 		return t, err
 	}
 	if !found || t.schema != a.row.Table.Schema || t.name != a.row.Table.Name {
+		way := ""
+		if a.row.State == migrate.Planned {
+			way = "; abort it, and start again"
+		}
 		return t, fault.New(fault.Conflict, fault.LayerChanged,
-			"table %s is not the one that migration %s began with: it was dropped, renamed, made again or restored from a dump", a.row.Table, a.row.ID).
+			"table %s is not the one that migration %s began with: it was dropped, renamed, made again or restored from a dump%s", a.row.Table, a.row.ID, way).
 			With("table", a.row.Table).With("migration", a.row.ID)
 	}
 	if t.signature != signature {

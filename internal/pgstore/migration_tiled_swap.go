@@ -122,7 +122,7 @@ func (tiledTable) rollback(ctx context.Context, a *arrow) error {
 		return err
 	} else if gone {
 		return fault.New(fault.Conflict, fault.LayerChanged,
-			"the table %s that migration %s made tiles of was dropped, so there is nothing to go back to: finalize it", a.row.Table, a.row.ID).
+			"the table %s that migration %s made tiles of was dropped, so there is nothing to go back to: finalize it, or resume it where the table is there from a dump", a.row.Table, a.row.ID).
 			With("layer", a.row.Spec.Layer).With("table", a.row.Table).With("migration", a.row.ID)
 	}
 	if err := a.lockTiles(ctx); err != nil {

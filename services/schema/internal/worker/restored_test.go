@@ -3,7 +3,10 @@ package worker_test
 import (
 	"fmt"
 	"maps"
+	"strings"
 	"testing"
+
+	"github.com/jackc/pgx/v5"
 
 	"github.com/rasterloom/rasterloom/fault"
 	"github.com/rasterloom/rasterloom/internal/migrate"
@@ -202,24 +205,52 @@ func TestRestoredAfterTheCutOver(t *testing.T) {
 }
 
 // Where the table had been dropped before the dump, the tiles are the only copy, whatever
-// has its oid now.
+// has its oid or its name now.
 func TestRestoredWithoutTheTable(t *testing.T) {
-	s := newTiledStage(t, 260, 20, false)
-	h := s.byHand()
-	h.to(migrate.CutOver)
-	held := s.held()
-	s.do("DROP TABLE public.passthrough_birds")
+	for name, meddle := range map[string]string{
+		"dropped": "DROP TABLE public.passthrough_birds", "made again": "DROP TABLE public.passthrough_birds; CREATE TABLE public.passthrough_birds ()",
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newTiledStage(t, 260, 20, false)
+			h := s.byHand()
+			h.to(migrate.CutOver)
+			held := s.held()
+			_, err := s.pool.Exec(t.Context(), meddle, pgx.QueryExecModeSimpleProtocol)
+			h.must(err)
+			r := h.restored()
+			r.do("CREATE TABLE public.stranger ()")
+			r.do("UPDATE rasterloom.migration SET old_table = 'public.stranger'::regclass")
+			strangers := ask[int](r.stage, "SELECT count(*) FROM pg_class WHERE relnamespace = 'public'::regnamespace")
+			want(t, r.migrations.Rollback(t.Context(), r.id, r.etag()), fault.Conflict, fault.LayerChanged)
+			r.must(r.migrations.Finalize(t.Context(), r.id, r.etag(), migrate.Losses{Name: true}))
+			if got, err := r.woven(); err != nil || !maps.Equal(got, held) {
+				t.Errorf("%d cells are read, and %d were there, or their values differ: %v", len(got), len(held), err)
+			}
+			if n := ask[int](r.stage, "SELECT count(*) FROM pg_class WHERE relnamespace = 'public'::regnamespace"); n != strangers {
+				t.Errorf("%d tables of others are there, and there were %d", n, strangers)
+			}
+		})
+	}
+}
+
+// Before anything was made, a table that was restored cannot be told from another one of
+// its name; nothing is done to a stranger's that has its oid.
+func TestRestoredBeforeItBegan(t *testing.T) {
+	s := newStage(t, 20, 20, false)
+	s.do("ALTER TABLE public.passthrough_birds DROP CONSTRAINT passthrough_birds_pkey")
+	h := &byHand{stage: s, id: s.start("planned").ID}
 	r := h.restored()
-	r.do("CREATE TABLE public.stranger ()")
+	r.do("CREATE TABLE public.stranger (row_idx integer, col_idx integer, value double precision)")
 	r.do("UPDATE rasterloom.migration SET old_table = 'public.stranger'::regclass")
-	want(t, r.migrations.Rollback(t.Context(), r.id, r.etag()), fault.Conflict, fault.LayerChanged)
-	r.must(r.migrations.Finalize(t.Context(), r.id, r.etag(), migrate.Losses{Name: true}))
-	if got, err := r.woven(); err != nil || !maps.Equal(got, held) {
-		t.Errorf("%d cells are read, and %d were there, or their values differ: %v", len(got), len(held), err)
+	r.claim()
+	f := want(t, r.migrations.Capture(t.Context(), r.lease), fault.Conflict, fault.LayerChanged)
+	if !strings.Contains(f.Message, "abort") {
+		t.Error(f)
 	}
-	if n := ask[int](r.stage, "SELECT count(*) FROM pg_class WHERE relname = 'stranger'"); n != 1 {
-		t.Error("a stranger's table is gone")
+	if n := ask[int](r.stage, "SELECT count(*) FROM pg_index WHERE indrelid = 'public.stranger'::regclass"); n != 0 {
+		t.Error("a stranger's table got an index")
 	}
+	r.must(r.migrations.Abort(t.Context(), r.id, r.etag()))
 }
 
 // What is not the same on both sides is named, and stays as it is.
@@ -291,10 +322,15 @@ func TestRestoredIDsAreFresh(t *testing.T) {
 	s := newStage(t, 40, 30, false)
 	h := s.byHand()
 	h.must(s.migrations.Abort(t.Context(), h.id, h.etag()))
-	r := s.restored()
+	r := h.restored()
 	r.do("ALTER SEQUENCE rasterloom.migration_id_seq RESTART")
+	second := r.start("anew")
+	if second.ID != 2 {
+		t.Errorf("it is %s", second.ID)
+	}
+	r.must(r.migrations.Abort(t.Context(), second.ID, second.ETag()))
 	r.do("CREATE TABLE rasterloom.shadow_7 ()")
-	if m := r.start("anew"); m.ID != 8 {
+	if m := r.start("after what was left"); m.ID != 8 {
 		t.Errorf("it is %s", m.ID)
 	}
 }
