@@ -38,18 +38,22 @@ func (h *byHand) restored() *byHand {
 	return r
 }
 
-// kinds are the stages of all kinds of migrations.
-var kinds = map[string]func(t *testing.T) *stage{
-	"a second table": func(t *testing.T) *stage { return newStage(t, 30, 30, false) },
-	"in place": func(t *testing.T) *stage {
-		s := newStage(t, 30, 30, true)
-		s.inPlace = true
-		return s
-	},
-	"tiles": func(t *testing.T) *stage { return newTiledStage(t, 260, 20, false) },
+// kinds are those of migrations.
+var kinds = []string{"a second table", "in place", "tiles"}
+
+// newKind makes the stage of a kind.
+func newKind(t *testing.T, kind string) *stage {
+	t.Helper()
+	if kind == "tiles" {
+		return newTiledStage(t, 260, 20, false)
+	}
+	s := newStage(t, 30, 30, true)
+	s.inPlace = kind == "in place"
+	return s
 }
 
-// what the table with the name holds, as the old code sees it, and a merge.
+// mustHold looks at what the table with the name holds, as the old code sees it, and a
+// merge.
 func (h *byHand) mustHold(content, when string) {
 	h.t.Helper()
 	if got := h.content(); got != content {
@@ -63,9 +67,9 @@ func (h *byHand) mustHold(content, when string) {
 // A migration of a restored database is given up wherever it stood, and nothing of it is
 // left; what else has an oid of before is left alone.
 func TestRestoredIsGivenUp(t *testing.T) {
-	for name, make := range kinds {
-		t.Run(name, func(t *testing.T) {
-			s := make(t)
+	for _, kind := range kinds {
+		t.Run(kind, func(t *testing.T) {
+			s := newKind(t, kind)
 			r := s.restored()
 			before, content := r.dump(), r.content()
 			h := s.byHand()
@@ -95,9 +99,9 @@ func TestRestoredIsGivenUp(t *testing.T) {
 // it stood when it is resumed: everything that was compared is compared again. What is
 // written before that is followed.
 func TestRestoredGoesOn(t *testing.T) {
-	for name, make := range kinds {
-		t.Run(name, func(t *testing.T) {
-			s := make(t)
+	for _, kind := range kinds {
+		t.Run(kind, func(t *testing.T) {
+			s := newKind(t, kind)
 			h := s.byHand()
 			s.do("DELETE FROM public.passthrough_birds WHERE row_idx = 3")
 			for _, state := range pausable[1:] {
@@ -159,9 +163,9 @@ func step(t *testing.T, r *byHand, l migrate.Lease, from migrate.State) (err err
 // A restored migration that was cut over is rolled back or finalized once both sides
 // were compared; merges of tiles wait for that too.
 func TestRestoredAfterTheCutOver(t *testing.T) {
-	for name, make := range kinds {
-		t.Run(name, func(t *testing.T) {
-			s := make(t)
+	for _, kind := range kinds {
+		t.Run(kind, func(t *testing.T) {
+			s := newKind(t, kind)
 			before := s.restored().dump()
 			h := s.byHand()
 			h.to(migrate.CutOver)
@@ -260,7 +264,7 @@ func TestRestoredThatDiffers(t *testing.T) {
 		"tiles":          "DELETE FROM %s",
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := kinds[name](t)
+			s := newKind(t, name)
 			s.do("UPDATE public.passthrough_birds SET value = 1 WHERE row_idx = 5")
 			h := s.byHand()
 			h.to(migrate.CutOver)
@@ -282,9 +286,9 @@ func TestRestoredThatDiffers(t *testing.T) {
 // Where triggers did not come along, or do not fire, writes may have been missed: before
 // the cut-over there is the way out, after it the side that has every row.
 func TestRestoredWithoutTriggers(t *testing.T) {
-	for name, make := range kinds {
-		t.Run(name, func(t *testing.T) {
-			s := make(t)
+	for _, kind := range kinds {
+		t.Run(kind, func(t *testing.T) {
+			s := newKind(t, kind)
 			before := s.restored().dump()
 			h := s.byHand()
 			h.to(migrate.Verified)
