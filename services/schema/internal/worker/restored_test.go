@@ -146,6 +146,7 @@ func TestRestoredGoesOn(t *testing.T) {
 
 // step takes the next arrow as a worker does.
 func step(t *testing.T, r *byHand, l migrate.Lease, from migrate.State) (err error) {
+	t.Helper()
 	m, ctx := r.migrations, t.Context()
 	switch from {
 	case migrate.Capturing:
