@@ -114,9 +114,13 @@ def test_bad_actions(client: fl.FlightClient, name: str, body: bytes, error: typ
 
 @dataclass
 class Cut:
-    """Where connections are cut, in bytes from the server, what the last one let through, and how many were cut."""
+    """Where connections are cut, in bytes from the server, what the last one let through, and how many were cut.
+
+    After the first one was cut, ``away`` more are hung up on, as by a server that starts again.
+    """
 
     uri: str
+    away: int = 0
     limit: int = 1 << 40
     counted: int = 0
     cuts: int = 0
@@ -152,6 +156,10 @@ def cutting(address: str) -> Iterator[Cut]:
         with contextlib.suppress(OSError):
             while True:
                 inner = door.accept()[0]
+                if cut.cuts and cut.away:
+                    cut.away -= 1
+                    inner.close()
+                    continue
                 outer = socket.create_connection((host, int(port)))
                 threading.Thread(target=up, args=(inner, outer), daemon=True).start()
                 threading.Thread(target=down, args=(inner, outer), daemon=True).start()

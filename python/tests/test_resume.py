@@ -9,9 +9,11 @@ import time
 from typing import TYPE_CHECKING
 
 import psycopg
+import pyarrow.flight as fl
 import pytest
 
 import rasterloom as rl
+import rasterloom.stream
 from rasterloom.stream import FlightSource, _prefetched
 
 from .test_flight_scenarios import cutting
@@ -46,6 +48,56 @@ def test_a_cut_stream_goes_on_behind_its_last_whole_batch(loom: rl.Loom) -> None
 
     assert pa.Table.from_batches(batches, schema=info.schema).equals(whole)
     print(f"cut {len(asked)} times, {whole.num_rows:,} rows")
+
+
+def test_a_server_that_starts_again_is_waited_for(loom: rl.Loom) -> None:
+    """It is not only the stream that is cut: what asks for the rest of it finds nobody, more than once."""
+    merge = loom.merge(BANDS, batch_rows=2000, progress=False)
+    whole = merge.to_arrow()
+    with cutting(merge.plan.flight_uri) as cut:
+        cut.limit, cut.away = 1_500_000, 4
+        source = FlightSource(cut.uri, timeout=10)
+        info = source.flight_info(merge.spec.SerializeToString())
+        rows = sum(batch.num_rows for batch in source.batches(info))
+        source.close()
+    assert cut.away == 0
+    assert rows == whole.num_rows
+
+
+def test_a_server_that_stays_away_is_told_of_soon(loom: rl.Loom, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rasterloom.stream, "MAX_FAILURES", 2)
+    merge = loom.merge(BANDS, batch_rows=2000, progress=False)
+    with cutting(merge.plan.flight_uri) as cut:
+        cut.limit, cut.away = 1_500_000, 1_000_000
+        source = FlightSource(cut.uri, timeout=10)
+        info = source.flight_info(merge.spec.SerializeToString())
+        came: list[int] = []
+        with pytest.raises(rl.Unavailable, match=r"was cut after .* rows, and could not go on: no ") as caught:
+            came.extend(batch.num_rows for batch in source.batches(info))
+        source.close()
+    assert caught.value.reason == "SERVER_UNREACHABLE"
+    assert caught.value.fields["rows"] == str(sum(came))
+
+
+def test_the_pauses_leave_a_server_time_to_start() -> None:
+    from rasterloom.stream import FIRST_PAUSE, LONGEST_PAUSE, MAX_FAILURES
+
+    pauses = [min(FIRST_PAUSE * 4**failures, LONGEST_PAUSE) for failures in range(MAX_FAILURES)]
+    assert 15 <= sum(pauses) <= 20
+
+
+def test_an_endpoint_whose_ticket_is_forgotten_is_asked_for_again(loom: rl.Loom) -> None:
+    """As after a restart of the server, which signs with another key: endpoints that did not begin have old tickets."""
+    merge = loom.merge(BANDS, endpoints=3, progress=False)
+    whole = merge.to_arrow()
+    source = FlightSource(merge.plan.flight_uri, timeout=10)
+    info = source.flight_info(merge.spec.SerializeToString())
+    endpoints = [info.endpoints[0]] + [
+        fl.FlightEndpoint(b"of another key", [], app_metadata=endpoint.app_metadata) for endpoint in info.endpoints[1:]
+    ]
+    old = fl.FlightInfo(info.schema, info.descriptor, endpoints, -1, -1)
+    assert sum(batch.num_rows for batch in source.batches(old)) == whole.num_rows
+    source.close()
 
 
 def test_layers_that_changed_are_never_mixed(loom: rl.Loom, suite: demo_suite.Suite) -> None:

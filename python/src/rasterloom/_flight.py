@@ -82,7 +82,11 @@ class FlightServer:
         self._short = fl.FlightCallOptions(timeout=timeout)
         self._tls = tls
         self._statuses = _CallStatuses(headers)
-        options: list[tuple[str, int | str]] = []
+        # A server that starts again is found within a second; gRPC would look ever more rarely.
+        options: list[tuple[str, int | str]] = [
+            ("grpc.initial_reconnect_backoff_ms", 100),
+            ("grpc.max_reconnect_backoff_ms", 1000),
+        ]
         if is_loopback(uri):
             # An http_proxy in the environment is not for this machine.
             options.append(("grpc.enable_http_proxy", 0))

@@ -37,8 +37,14 @@ PARALLEL_ENDPOINTS = 4
 """Endpoints read at a time."""
 READ_AHEAD_BYTES = 256 << 20
 """Largest size of the endpoints that wait for their turn in memory."""
-MAX_FAILURES = 5
+MAX_FAILURES = 7
 """Times that a stream may be cut without a batch in between."""
+FIRST_PAUSE, LONGEST_PAUSE = 0.2, 3.0
+"""Seconds before a stream that was cut goes on: four times as many after each failure. A server that starts
+again has 16 s in all, and one that stays away is told of by then."""
+
+FORGOTTEN = ("TICKET_INVALID", "TICKET_EXPIRED")
+"""Of a ticket from before the server started again, or of an endpoint that waited too long for its turn."""
 
 
 class _Cut(Exception):
@@ -166,22 +172,29 @@ class FlightSource:
         """
         stop = stop or threading.Event()
         last: _Last | None = None
-        failures = 0
+        rows = failures = 0
+        cut: errors.RasterloomError | None = None
         while True:
             try:
+                if cut is not None:
+                    # In here, since a server that starts again refuses this as well.
+                    ticket = self._resumed(ticket, number, last, info)
                 for batch, now in self._read_stream(ticket, number, opened):
                     failures, last = 0, now
+                    rows += batch.num_rows
                     yield batch, now.row
-            except (errors.Unavailable, _Cut) as cut:
+            except (errors.RasterloomError, _Cut) as error:
+                cut = error.fault if isinstance(error, _Cut) else error
+                begun = last is not None or number > 0
+                forgotten = not failures and last is None and info is not None and cut.reason in FORGOTTEN
+                if not begun or not (forgotten or isinstance(error, (errors.Unavailable, _Cut))):
+                    raise cut from None
                 failures += 1
-                if (last is None and number == 0) or failures > MAX_FAILURES or stop.is_set():
-                    raise cut.fault if isinstance(cut, _Cut) else cut from None
-                stop.wait(0.05 * 4**failures)
+                if failures > MAX_FAILURES or stop.is_set():
+                    raise _gave_up(cut, number, rows) from None
+                stop.wait(min(FIRST_PAUSE * 4 ** (failures - 1), LONGEST_PAUSE))
             else:
                 return
-            if last is not None:
-                last.check(number)
-                ticket = self._resumed(ticket, number, last, info)
 
     def _read_stream(
         self, ticket: fl.Ticket, number: int, opened: queue.SimpleQueue[Reader]
@@ -215,24 +228,30 @@ class FlightSource:
                 trailer = Trailer.parse(metadata.to_pybytes()) or trailer
         self._check(number, trailer, content or ContentHash(reader.schema), batches)
 
-    def _resumed(self, ticket: fl.Ticket, number: int, last: _Last, info: fl.FlightInfo | None) -> fl.Ticket:
-        """Ask for a ticket for what comes behind a batch.
+    def _resumed(self, ticket: fl.Ticket, number: int, last: _Last | None, info: fl.FlightInfo | None) -> fl.Ticket:
+        """Ask for a ticket for what comes behind a batch, or for all where there was none.
 
         Aborted, with reason LAYER_CHANGED, where that is not to be had any more.
         """
+        if last is None:
+            return ticket if info is None else self._again(info, number)
+        last.check(number)
         try:
             return self._ticket_behind(ticket, last)
         except errors.RasterloomError as error:
-            if info is None or error.reason not in ("TICKET_INVALID", "TICKET_EXPIRED"):
+            if info is None or error.reason not in FORGOTTEN:
                 raise
-        # The server started again, or it took too long: the same flight anew.
+        return self._ticket_behind(self._again(info, number), last)
+
+    def _again(self, info: fl.FlightInfo, number: int) -> fl.Ticket:
+        """Ask for the same flight anew, and give the ticket of the same endpoint."""
         again = self.flight_info(info.descriptor.command or b"")
         same = [e for e in again.endpoints if e.app_metadata == info.endpoints[number].app_metadata]
         if not again.schema.equals(info.schema, check_metadata=True) or len(same) != 1:
             raise errors.Aborted(
                 "the stream was cut, and its layers changed since: read the table again", reason="LAYER_CHANGED"
             )
-        return self._ticket_behind(same[0].ticket, last)
+        return same[0].ticket
 
     def _ticket_behind(self, ticket: fl.Ticket, last: _Last) -> fl.Ticket:
         body = {
@@ -260,6 +279,15 @@ class FlightSource:
                     f"has {what} {got}, and the server sent {expected}",
                     {"what": what, "sent": str(expected), "received": str(got)},
                 )
+
+
+def _gave_up(fault: errors.RasterloomError, number: int, rows: int) -> errors.RasterloomError:
+    """Say of a stream that was cut, and could not go on, how far it had come."""
+    return type(fault)(
+        f"the stream of endpoint {number} was cut after {rows:,} rows, and could not go on: {fault.message}",
+        reason=fault.reason,
+        fields=fault.fields | {"endpoint": str(number), "rows": str(rows)},
+    )
 
 
 class _EndpointReader:
