@@ -146,6 +146,31 @@ def test_packed_values_are_not_guessed(loom: rl.Loom) -> None:
         same(loom, "unpacked", raw * np.float64(source.scales[0]) + source.offsets[0])
 
 
+def test_packed_arrays_are_not_guessed(loom: rl.Loom) -> None:
+    """As xarray.open_dataset(mask_and_scale=False) gives them."""
+    raw = np.array([[1, 2, 3], [4, -99, 6]], dtype="int16")
+    array = xr.DataArray(
+        raw,
+        dims=("y", "x"),
+        coords={"y": [1.5, 0.5], "x": [0.5, 1.5, 2.5]},
+        attrs={"crs": "EPSG:4326", "scale_factor": np.array([0.1]), "add_offset": 5.0, "_FillValue": np.int16(-99)},
+        name="heat",
+    )
+    with pytest.raises(rl.InvalidArgument, match=r"array heat are packed \(times 0.1, plus 5\): ") as caught:
+        loom.ingest(array, name="array_packed")
+    assert caught.value.fields["field"] == "unscale"
+    with pytest.raises(rl.InvalidArgument, match="packed"):
+        loom.ingest(array.to_dataset(), name="array_packed")
+    loom.ingest(array, name="array_packed", unscale=False)
+    same(loom, "array_packed", np.ma.masked_equal(raw, -99))
+    loom.ingest(array, name="array_unpacked", unscale=True)
+    same(loom, "array_unpacked", np.ma.masked_equal(raw, -99) * np.float64(0.1) + 5.0)
+    # A scale of one and no offset pack nothing.
+    plain = array.assign_attrs(scale_factor=1.0, add_offset=0)
+    loom.ingest(plain, name="array_plain")
+    same(loom, "array_plain", np.ma.masked_equal(raw, -99))
+
+
 def test_woven_with_the_old_tables(loom: rl.Loom) -> None:
     loom.ingest(DATA / "olinda" / "L7_ETMs.tif", name="new_b2", band=2, same_grid_as="olinda-l7-b1")
     table = loom.merge(["olinda-l7-b2", "new_b2"], rows="all").to_arrow()

@@ -146,7 +146,7 @@ def bands_of(
         if isinstance(source, np.ndarray):
             found = _of_numpy(cast("NDArray[Any]", source), where)
         elif hasattr(source, "dims") and hasattr(source, "coords"):
-            found = _of_xarray(source, where)
+            found = _of_xarray(source, where, unscale)
         elif isinstance(source, (str, os.PathLike)):
             found = _of_path(os.fspath(cast("str | os.PathLike[str]", source)), where, unscale, stack, wanted)
         elif hasattr(source, "read_masks"):
@@ -248,19 +248,13 @@ def _of_rasterio(source: Any, where: Where, unscale: bool | None) -> list[Band]:
         if source.colorinterp[at - 1] == rasterio.enums.ColorInterp.alpha:
             continue  # the mask of the others
         scale, offset = float(source.scales[at - 1]), float(source.offsets[at - 1])
-        packed = (scale, offset) != (1.0, 0.0)
-        if packed and unscale is None:
-            raise refused(
-                f"the values of band {at} of {source.name} are packed (times {scale:g}, plus {offset:g}): "
-                "unscale=True stores them as float64, unscale=False as they are in the file",
-                "unscale",
-            )
+        unpacked = _unpacked(scale, offset, f"band {at} of {source.name}", unscale)
         dtype = stored_type(np.dtype(source.dtypes[at - 1]), str(at))
         masked = bool({flags.per_dataset, flags.alpha} & set(source.mask_flag_enums[at - 1]))
         nodata = source.nodatavals[at - 1]
         nodata = None if nodata is None else float(nodata)
         read = _rasterio_reader(source, at, dtype, masked)
-        if packed and unscale:
+        if unpacked:
             read, dtype, nodata, masked = _unscaled(read, nodata, scale, offset), "float64", None, True
         bands.append(Band(str(at), grid, dtype, nodata, masked, read))
     return bands
@@ -284,6 +278,18 @@ def _rasterio_reader(source: Any, at: int, dtype: str, masked: bool) -> Read:
     return read
 
 
+def _unpacked(scale: float, offset: float, what: str, unscale: bool | None) -> bool:
+    """Say whether values are to be unpacked. Refuse packed ones of which that was not said."""
+    packed = (scale, offset) != (1.0, 0.0)
+    if packed and unscale is None:
+        raise refused(
+            f"the values of {what} are packed (times {scale:g}, plus {offset:g}): "
+            "unscale=True stores what they mean, as float64, unscale=False as they are",
+            "unscale",
+        )
+    return packed and bool(unscale)
+
+
 def _unscaled(read: Read, nodata: float | None, scale: float, offset: float) -> Read:
     def unpack(window: Window) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
         values, valid = read(window)
@@ -295,12 +301,12 @@ def _unscaled(read: Read, nodata: float | None, scale: float, offset: float) -> 
     return unpack
 
 
-def _of_xarray(source: Any, where: Where) -> list[Band]:
+def _of_xarray(source: Any, where: Where, unscale: bool | None) -> list[Band]:
     if hasattr(source, "data_vars"):
         bands: list[Band] = []
         for name, variable in source.data_vars.items():
             if _spatial(variable.dims, Y_NAMES) and _spatial(variable.dims, X_NAMES):
-                found = _of_xarray(variable, where)
+                found = _of_xarray(variable, where, unscale)
                 bands += [replace(b, label=str(name) if len(found) == 1 else f"{name}_{b.label}") for b in found]
         if not bands:
             raise refused("no variable of the dataset has an x and a y dimension", "source")
@@ -325,18 +331,29 @@ def _of_xarray(source: Any, where: Where) -> list[Band]:
     else:
         grid, flip = _grid_of_axes(source, y, x, replace(where, crs=_xarray_crs(source, where)))
     dtype = stored_type(source.dtype, str(source.name or "1"))
-    nodata = source.attrs.get("_FillValue", source.attrs.get("missing_value", source.attrs.get("nodata")))
-    nodata = None if nodata is None else float(np.asarray(nodata).ravel()[0])
+    nodata = _number(source.attrs, "_FillValue", "missing_value", "nodata")
+    scale, offset = _number(source.attrs, "scale_factor"), _number(source.attrs, "add_offset")
+    scale, offset = 1.0 if scale is None else scale, offset or 0.0
+    unpacked = _unpacked(scale, offset, f"the array {source.name}" if source.name else "the array", unscale)
+
+    def band(label: str, part: Any) -> Band:
+        read = _xarray_reader(part, y, x, dtype, flip)
+        if unpacked:
+            return Band(label, grid, "float64", None, True, _unscaled(read, nodata, scale, offset))
+        return Band(label, grid, dtype, nodata, False, read)
+
     if not others:
-        return [Band("1", grid, dtype, nodata, False, _xarray_reader(source, y, x, dtype, flip))]
+        return [band("1", source)]
     labels = [_label(v) for v in source[others[0]].values] if others[0] in source.coords else None
     return [
-        Band(
-            labels[i] if labels else str(i + 1), grid, dtype, nodata, False,
-            _xarray_reader(source.isel({others[0]: i}), y, x, dtype, flip),
-        )
-        for i in range(source.sizes[others[0]])
-    ]  # fmt: skip
+        band(labels[i] if labels else str(i + 1), source.isel({others[0]: i})) for i in range(source.sizes[others[0]])
+    ]
+
+
+def _number(attributes: Any, *names: str) -> float | None:
+    """Give the first attribute of these names, which netCDF may have as an array of one number."""
+    found = next((attributes[name] for name in names if attributes.get(name) is not None), None)
+    return None if found is None else float(np.asarray(found).ravel()[0])
 
 
 def _spatial(dims: Sequence[Any], names: Sequence[str]) -> str | None:

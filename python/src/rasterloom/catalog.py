@@ -245,8 +245,9 @@ class Catalog:
             Point of a cell that coordinates of xarray name, ``"center"`` or
             ``"upper_left"``.
         unscale : bool, optional
-            For packed values (a scale and an offset): True stores what they
-            mean, as float64, False what is in the file. Default: refuse.
+            For packed values (a scale and an offset, also those that xarray has as
+            ``scale_factor`` and ``add_offset``): True stores what they mean, as
+            float64, False what is there. Default: refuse.
         replace : bool
             Replace layers of the same names that were ingested.
         same_grid_as : str
