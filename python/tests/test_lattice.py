@@ -115,3 +115,26 @@ def test_a_layer_may_be_called_x_y_or_row() -> None:
     facts["layers"][0]["column"] = "x"
     arrays = rl.to_numpy(renamed.replace_schema_metadata({"rasterloom": json.dumps(facts)}))
     assert np.array_equal(arrays["x"], layers["a"])
+
+
+@pytest.mark.parametrize("columns", [["x", "y"], ["x", "y", "row", "col"], ["row", "col"]])
+def test_columns_of_layers_are_no_indices(columns: list[str]) -> None:
+    """Layers called row and col have values, and no place of a cell."""
+    window = rl.Window(0, 2, 0, 3)
+    values = np.ma.masked_array(np.arange(6.0).reshape(2, 3), np.zeros((2, 3), bool))
+    names = ("row", "col") if columns == ["x", "y"] else ("x", "y") if columns == ["row", "col"] else ("a", "b")
+    merged = table(window, LATTICES[0], {"a": values, "b": values[::-1]}, np.ones((2, 3), bool))
+    facts = json.loads(merged.schema.metadata[b"rasterloom"])
+    for layer, name in zip(facts["layers"], names, strict=True):
+        layer["column"] = name
+    merged = merged.select([*columns, "a", "b"]).rename_columns([*columns, *names])
+    merged = merged.replace_schema_metadata({"rasterloom": json.dumps(facts)})
+    arrays = rl.to_numpy(merged)
+    assert list(arrays) == list(names)
+    assert np.array_equal(arrays[names[0]], values)
+    assert np.array_equal(arrays[names[1]], values[::-1])
+    if "x" in names:
+        with pytest.raises(rl.InvalidArgument, match=r"needs the name '[xy]'.*; loom.merge\(\{column: layer\}\)"):
+            rl.to_xarray(merged)
+    else:
+        assert np.array_equal(rl.to_xarray(merged)[names[0]], values)

@@ -160,6 +160,31 @@ def test_every_way_out_has_the_same_values(loom: rl.Loom) -> None:
         assert np.array_equal(np.isnan(ds[name]), again[name].mask)
 
 
+def test_columns_may_have_the_names_of_coordinates(loom: rl.Loom) -> None:
+    plain = loom.merge([SST[1]]).to_numpy()[SST[1]]
+    for name in ("row", "col"):
+        merge = loom.merge({name: SST[1]})
+        assert np.ma.allequal(merge.to_numpy()[name], plain)
+        assert np.array_equal(merge.to_xarray()[name], plain.filled(np.nan), equal_nan=True)
+        assert name in merge.to_pandas()
+    merge = loom.merge({"x": SST[1]}, coordinates="none")
+    assert np.ma.allequal(merge.to_numpy()["x"], plain)
+    with pytest.raises(rl.InvalidArgument, match=r"a dataset needs the name 'x'.*loom.merge\(\{column: layer\}\)"):
+        merge.to_xarray()
+    with pytest.raises(rl.InvalidArgument, match=r"named 'row' or 'col', needs the name 'x'"):
+        loom.merge({"x": SST[1], "row": "coads_sst_jan"}, coordinates="none").to_numpy()
+
+
+def test_a_layer_called_x_is_merged_by_another_name(loom: rl.Loom) -> None:
+    loom.register("x", "resampled_coads_sst_jan", loom.layer("coads_sst_jan").grid)
+    try:
+        with pytest.raises(rl.InvalidArgument, match=r'two columns are named "x"; loom.merge\(\{column: layer\}\)'):
+            loom.merge(["x"]).to_pandas()
+        assert list(loom.merge({"sst": "x"}).to_pandas()) == ["x", "y", "sst"]
+    finally:
+        loom.drop("x")
+
+
 def test_row_groups_of_parquet_are_of_many_batches(
     loom: rl.Loom, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

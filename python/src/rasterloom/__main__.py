@@ -43,7 +43,7 @@ def main() -> int:
                 same_grid_as=said.same_grid_as,
             )
     except rl.RasterloomError as error:
-        sys.stderr.write(f"error: {error}\n")
+        sys.stderr.write(f"error: {error.message}\n")
         return 3 if isinstance(error, rl.Unavailable) else 1
     sys.stdout.write(f"{layers}\n")
     return 0

@@ -43,6 +43,10 @@ __all__ = [
 
 DOMAIN = "rasterloom.dev"
 STATUS_DETAILS = "grpc-status-details-bin"
+HINTS = {
+    "COLUMN_REPEATED": "loom.merge({column: layer}) names columns otherwise",
+}
+"""What helps in Python, by reason: the server's sentences are for clients of any kind."""
 
 
 class RasterloomError(Exception):
@@ -51,7 +55,8 @@ class RasterloomError(Exception):
     Attributes
     ----------
     message : str
-        One sentence for people.
+        One sentence for people. ``str(error)`` adds what would help in Python,
+        where the reason says it.
     reason : str
         The problem for programs, in UPPER_SNAKE: one of the server's
         (``rasterloom.fault.v1.Reason``), or ``SERVER_UNREACHABLE``,
@@ -80,7 +85,8 @@ class RasterloomError(Exception):
         self.fields = dict(fields or {})
 
     def __str__(self) -> str:
-        return self.message
+        hint = HINTS.get(self.reason)
+        return self.message if hint is None else f"{self.message}; {hint}"
 
     def __reduce__(self) -> tuple[object, ...]:
         # Keyword arguments do not survive the default pickling, and workers of

@@ -17,6 +17,8 @@ from rasterloom.errors import InvalidArgument
 from rasterloom.grid import Grid, Window
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     import pyarrow as pa
     import xarray as xr
     from numpy.typing import NDArray
@@ -82,6 +84,11 @@ class Lattice:
         )
 
     @property
+    def columns(self) -> set[str]:
+        """Names of the layers' columns."""
+        return {layer["column"] for layer in self.layers}
+
+    @property
     def cropped(self) -> Grid:
         """The window as a grid of its own."""
         rows, cols = self.window.shape
@@ -108,8 +115,11 @@ class Lattice:
         return self.grid.origin_y - (rows + 0.5) * self.grid.step_y
 
     def positions(self, table: pa.Table) -> NDArray[np.int64]:
-        """Give each row's place in the flattened window, from row and col, or else from x and y."""
-        names = set(table.column_names)
+        """Give each row's place in the flattened window, from row and col, or else from x and y.
+
+        A column of a layer says nothing of it, whatever its name.
+        """
+        names = set(table.column_names) - self.columns
         if {"row", "col"} <= names:
             rows = _numbers(table, "row").astype(np.int64)
             cols = _numbers(table, "col").astype(np.int64)
@@ -141,6 +151,17 @@ def window_of(schema: pa.Schema) -> Window | None:
     return Lattice.of(schema).window if METADATA_KEY in (schema.metadata or {}) else None
 
 
+def check_names(columns: Iterable[str], taken: Iterable[str], what: str) -> None:
+    """Refuse layers whose columns have names that are needed otherwise."""
+    for name in columns:
+        if name in taken:
+            raise InvalidArgument(
+                f"{what} needs the name {name!r}, which the column of a layer has",
+                reason="COLUMN_REPEATED",
+                fields={"field": "layers", "column": name},
+            )
+
+
 def to_numpy(table: pa.Table) -> dict[str, Masked]:
     """Lay out each layer of a merged table as a masked array.
 
@@ -166,7 +187,7 @@ def to_numpy(table: pa.Table) -> dict[str, Masked]:
     positions = lattice.positions(table)
     out: dict[str, Masked] = {}
     for name in table.column_names:
-        if name in COORDINATES and name not in {layer["column"] for layer in lattice.layers}:
+        if name in COORDINATES and name not in lattice.columns:
             continue
         column = table.column(name)
         values = np.zeros(shape, column.type.to_pandas_dtype())
@@ -203,6 +224,7 @@ def to_xarray(table: pa.Table) -> xr.Dataset:
     import xarray as xr
 
     lattice = Lattice.of(table.schema)
+    check_names(lattice.columns, ("x", "y"), "a dataset")
     about = {layer["column"]: layer for layer in lattice.layers}
     variables: dict[str, tuple[tuple[str, str], NDArray[Any], dict[str, Any]]] = {}
     for name, array in to_numpy(table).items():

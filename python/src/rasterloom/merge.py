@@ -146,6 +146,7 @@ class Merge:
 
     def to_xarray(self) -> xr.Dataset:
         """Read as an xarray Dataset with dimensions (y, x); see :func:`to_xarray`."""
+        lattice.check_names({layer.column or layer.name for layer in self._spec.layers}, ("x", "y"), "a dataset")
         return lattice.to_xarray(self._table(self._by_index()))
 
     def export(self, name: str, *, part_rows: int | None = None, key: str = "") -> Export:
@@ -246,8 +247,14 @@ class Merge:
         return self._plan
 
     def _by_index(self) -> merger_pb2.MergeSpec:
+        """Give the request with columns that say in which cell a row lies, by names that no layer has."""
         spec = self.spec
-        spec.coordinate_columns = merger_pb2.COORDINATE_COLUMNS_ROW_COL
+        names = {layer.column or layer.name for layer in spec.layers}
+        if names.isdisjoint(("row", "col")):
+            spec.coordinate_columns = merger_pb2.COORDINATE_COLUMNS_ROW_COL
+        else:
+            lattice.check_names(names, ("x", "y"), "an array, where others are named 'row' or 'col',")
+            spec.coordinate_columns = merger_pb2.COORDINATE_COLUMNS_XY
         return spec
 
     def _table(self, spec: merger_pb2.MergeSpec) -> pa.Table:
