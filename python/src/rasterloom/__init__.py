@@ -14,6 +14,7 @@ from rasterloom.client import Loom, connect
 from rasterloom.connection import TLS
 from rasterloom.errors import (
     Aborted,
+    AlignmentWarning,
     AlreadyExists,
     Cancelled,
     DataLoss,
@@ -49,6 +50,7 @@ __all__ = [
     "Aborted",
     "Adoption",
     "AlignmentReport",
+    "AlignmentWarning",
     "AlreadyExists",
     "Bounds",
     "Cancelled",

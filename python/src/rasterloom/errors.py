@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Aborted",
+    "AlignmentWarning",
     "AlreadyExists",
     "Cancelled",
     "DataLoss",
@@ -194,6 +195,10 @@ class IncompleteStream(DataLoss):
     The rows that came are never handed out as if they were all: what was
     written of a Parquet file is removed.
     """
+
+
+class AlignmentWarning(UserWarning):
+    """A read moves layers by a part of a cell, so that values sit beside where they were measured."""
 
 
 _BY_CODE: dict[int, type[RasterloomError]] = {

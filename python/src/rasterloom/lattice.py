@@ -89,6 +89,18 @@ class Lattice:
         return {layer["column"] for layer in self.layers}
 
     @property
+    def shifts(self) -> list[str]:
+        """Say of each layer that was moved by a part of a cell how far; whole cells, and resampling, are no shift."""
+        onto = f"the lattice of {self.reference}" if self.reference else "the reference lattice"
+        said: list[str] = []
+        for layer in self.layers:
+            if layer["verdict"] == "SHIFT" and not layer.get("resampling"):
+                axes = zip("xy", layer["shift_pixels"], layer["shift"], strict=True)
+                moves = [f"{abs(px):.3g} px on {axis} ({by:+.6g} in units of the CRS)" for axis, px, by in axes if px]
+                said.append(f"{layer['name']} is shifted by {' and '.join(moves)} to {onto}")
+        return said
+
+    @property
     def cropped(self) -> Grid:
         """The window as a grid of its own."""
         rows, cols = self.window.shape

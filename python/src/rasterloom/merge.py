@@ -7,6 +7,8 @@ import itertools
 import math
 import os
 import secrets
+import sys
+import warnings
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -20,7 +22,7 @@ from rasterloom._arrow import dtype_of, fields_of
 from rasterloom._gen.merger.v1 import export_pb2, merger_pb2
 from rasterloom._progress import BAR, progress_bar
 from rasterloom._render import html_table
-from rasterloom.errors import RasterloomError
+from rasterloom.errors import AlignmentWarning, RasterloomError
 from rasterloom.export import Export
 from rasterloom.plan import Plan
 
@@ -39,6 +41,8 @@ __all__ = ["Merge"]
 
 ROW_GROUP_BYTES = 32 << 20
 """Size of a row group of a Parquet file before it is encoded, as the exports of the server have it."""
+SHIFTS_TOLD = 5
+"""Layers that a warning of shifts names."""
 NOTEBOOK_PATIENCE = 5.0
 """Seconds that a notebook waits for a plan before it shows a merge without it."""
 
@@ -48,7 +52,8 @@ class Merge:
 
     Made by :meth:`Loom.merge`. Nothing is read before one of the ``to_…``
     methods, and each call reads anew. The order is row-major, north row first.
-    A notebook shows its plan.
+    A notebook shows its plan. The first read warns (:class:`AlignmentWarning`)
+    where it moves layers by a part of a cell.
 
     Examples
     --------
@@ -64,6 +69,7 @@ class Merge:
         self._spec = spec
         self._progress: Progress = progress
         self._plan: Plan | None = None
+        self._told = False
 
     @property
     def spec(self) -> merger_pb2.MergeSpec:
@@ -265,6 +271,7 @@ class Merge:
         # Planning first tells the address, and refuses a bad request in words.
         source = self._connection.flight_source(self._connection.flight or self.plan.flight_uri)
         info = source.flight_info(spec.SerializeToString())
+        self._tell_of_shifts(info.schema)
 
         def batches() -> Generator[pa.RecordBatch]:
             window = lattice.window_of(info.schema)
@@ -291,6 +298,16 @@ class Merge:
 
         return info.schema, batches()
 
+    def _tell_of_shifts(self, schema: pa.Schema) -> None:
+        """Warn once, before anything is read: where warnings are errors, nothing is."""
+        if self._told or lattice.METADATA_KEY not in (schema.metadata or {}):
+            return
+        if shifts := lattice.Lattice.of(schema).shifts:
+            more = f"; and {len(shifts) - SHIFTS_TOLD} more layers" if len(shifts) > SHIFTS_TOLD else ""
+            text = "; ".join(shifts[:SHIFTS_TOLD]) + more + " (merge.plan tells more)"
+            warnings.warn(text, AlignmentWarning, stacklevel=_level_of_caller())
+        self._told = True
+
     def __repr__(self) -> str:
         columns = ", ".join(layer.column or layer.name for layer in self._spec.layers[:4])
         more = len(self._spec.layers) - 4
@@ -302,6 +319,14 @@ class Merge:
         except Exception as error:  # noqa: BLE001 - a cell that only names a merge must not fail, whatever is away
             return html_table(("no plan",), [[str(error)]], caption=repr(self))
         return plan.to_html(caption=repr(self))
+
+
+def _level_of_caller() -> int:
+    """Count the frames up to the line that a warning is about: the first that is none of ours."""
+    frame, level = sys._getframe(1), 1  # pyright: ignore[reportPrivateUsage]
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("rasterloom."):
+        frame, level = frame.f_back, level + 1
+    return level
 
 
 def _row_groups(schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> Generator[pa.Table]:
