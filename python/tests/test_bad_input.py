@@ -261,3 +261,34 @@ def test_no_room_for_the_file(suite: demo_suite.Suite, loom: rl.Loom, tmp_path: 
     assert said.stdout.split()[0] == "OSError", said
     assert said.stdout.split()[2:] == ["0", "True"], said
     assert list(tmp_path.iterdir()) == []
+
+
+FORKED = """
+import os, sys
+import rasterloom as rl
+loom = rl.connect(sys.argv[1])
+merge = loom.merge(["coads_sst_jan"])
+merge.to_arrow()
+for read in (merge.to_arrow, rl.connect(sys.argv[1]).merge(["coads_sst_jan"]).to_arrow, loom.close):
+    child = os.fork()
+    if not child:
+        try:
+            print(read())
+        except rl.FailedPrecondition as error:
+            print(error.reason, error)
+        sys.stdout.flush()
+        os._exit(0)
+    os.waitpid(child, 0)
+merge.to_arrow()
+"""
+
+
+def test_a_forked_child_is_told_at_once(suite: demo_suite.Suite, loom: rl.Loom) -> None:
+    """Arrow's calls would wait forever in it; the parent goes on."""
+    assert loom.layers()
+    said = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", FORKED, suite.url],
+        capture_output=True, text=True, check=True, timeout=60,
+    ).stdout.splitlines()  # fmt: skip
+    assert [line.split(" ", 4)[:4] for line in said] == [["FORKED", "this", "process", "was"]] * 2 + [["None"]]
+    assert "'spawn' or 'forkserver'" in said[0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
@@ -69,6 +70,35 @@ class Reader(Protocol):
         ...
 
 
+class _Fork:
+    """Whether this process was forked from one that had used Flight.
+
+    Arrow's gRPC has threads that a forked child lacks: calls would wait for them forever.
+    """
+
+    used = False
+    forked = False
+
+    @classmethod
+    def note(cls) -> None:
+        """Remember in a child what its parent had done."""
+        cls.forked = cls.forked or cls.used
+
+    @classmethod
+    def check(cls) -> None:
+        """Refuse what would hang."""
+        if cls.forked:
+            raise errors.FailedPrecondition(
+                "this process was forked after Arrow Flight had been used, which does not work in it any more: start "
+                "workers by 'spawn' or 'forkserver', as by multiprocessing.get_context('spawn')",
+                reason="FORKED",
+            )
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_Fork.note)
+
+
 class FlightServer:
     """A Flight server, as :class:`FlightSource` is given it.
 
@@ -78,6 +108,8 @@ class FlightServer:
     """
 
     def __init__(self, uri: str, timeout: float, tls: TLS | None, headers: Callable[[], dict[str, str]]) -> None:
+        _Fork.check()
+        _Fork.used = True
         self.uri = uri
         self._short = fl.FlightCallOptions(timeout=timeout)
         self._tls = tls
@@ -102,10 +134,12 @@ class FlightServer:
 
     def close(self) -> None:
         """Close the connection."""
-        self._client.close()
+        if not _Fork.forked:
+            self._client.close()
 
     def info(self, command: bytes) -> fl.FlightInfo:
         """Ask for schema and endpoints of a merge."""
+        _Fork.check()
         try:
             return self._client.get_flight_info(fl.FlightDescriptor.for_command(command), self._short)
         except pa.ArrowException as error:
@@ -113,6 +147,7 @@ class FlightServer:
 
     def act(self, name: str, body: dict[str, Any]) -> bytes:
         """Ask for an action that has one result."""
+        _Fork.check()
         try:
             (result,) = self._client.do_action(fl.Action(name, json.dumps(body).encode()), self._short)
         except pa.ArrowException as error:
@@ -121,6 +156,7 @@ class FlightServer:
 
     def get(self, ticket: fl.Ticket) -> tuple[Reader, CallStatus | None]:
         """Open a stream of rows."""
+        _Fork.check()
         try:
             reader = cast("Reader", self._client.do_get(ticket))
         except pa.ArrowException as error:
@@ -131,6 +167,7 @@ class FlightServer:
         self, command: bytes, schema: pa.Schema
     ) -> tuple[fl.FlightStreamWriter, fl.FlightMetadataReader, CallStatus | None]:
         """Open a stream to the server."""
+        _Fork.check()
         try:
             writer, answers = self._client.do_put(fl.FlightDescriptor.for_command(command), schema)
         except pa.ArrowException as error:

@@ -62,7 +62,8 @@ class RasterloomError(Exception):
         The problem for programs, in UPPER_SNAKE: one of the server's
         (``rasterloom.fault.v1.Reason``), or ``SERVER_UNREACHABLE``,
         ``NOT_OFFERED``, ``INCOMPLETE_STREAM``, ``PROGRAM_NOT_FOUND``,
-        ``SUITE_NOT_STARTED``, ``NOT_OURS``, ``NOT_CONNECTED`` from the client itself.
+        ``SUITE_NOT_STARTED``, ``NOT_OURS``, ``NOT_CONNECTED``, ``FORKED`` from the
+        client itself.
     fields : dict of str to str
         The names, measured values and limits of the message.
     code : str
