@@ -13,9 +13,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import grpc
+import numpy as np
+import pandas as pd
 import psycopg
 import pytest
 import suite as demo_suite
+from rasterio.crs import CRS
 
 import rasterloom as rl
 from rasterloom._gen.aligner.v1 import aligner_pb2_grpc
@@ -117,6 +120,59 @@ def test_a_connection_that_was_closed() -> None:
         with pytest.raises(rl.FailedPrecondition, match=f"{address} was closed") as caught:
             call(loom)
         assert caught.value.reason == "NOT_CONNECTED"
+
+
+CELLS = np.zeros((2, 3))
+HERE = {"crs": "EPSG:4326", "bounds": (0, 0, 3, 2)}
+
+
+@pytest.mark.parametrize(
+    ("ask", "said"),
+    [
+        (lambda loom: loom.layer(3), "name is 3, and must be the name of a layer, or a Layer"),
+        (lambda loom: loom.layers([SST]), "containing is ['coads_sst_jan'], and must be a text"),
+        (lambda loom: loom.drop(None), "name is None, and must be"),
+        (lambda loom: loom.merge(3), "layers is 3, and must be names of layers, or Layers"),
+        (lambda loom: loom.merge([SST, 3]), "one of layers is 3, and must be"),
+        (lambda loom: loom.merge({3: SST}), "a column is 3, and must be a text"),
+        (lambda loom: loom.merge({"a": [SST]}), "layer is ['coads_sst_jan'], and must be"),
+        (lambda loom: loom.align({"a": SST}), "layers is {'a': 'coads_sst_jan'}, and must be"),
+        (lambda loom: loom.merge([SST], reference=3), "reference is 3, and must be"),
+        (lambda loom: loom.merge([SST], resampling=None), "resampling is None, and must be a method, or {column"),
+        (lambda loom: loom.merge([SST], tolerance="0.1"), "tolerance is '0.1', and must be a number"),
+        (lambda loom: loom.merge([SST], min_share=[1]), "min_share is [1], and must be a number"),
+        (lambda loom: loom.merge([SST], batch_rows=1.5), "batch_rows is 1.5, and must be a whole number"),
+        (lambda loom: loom.migrations.plan(3), "layer is 3, and must be"),
+        (lambda _: rl.connect(7400), "7400 is not the address of a server"),
+        (lambda _: rl.connect(timeout="5"), "timeout is '5', and must be a number"),
+        (lambda _: rl.connect(timeout=0), "timeout is 0, and must be a number of seconds above 0"),
+        (lambda _: rl.to_xarray(pd.DataFrame()), "DataFrame'>, and must be a pyarrow.Table"),
+        (lambda _: rl.to_numpy({}), "table is <class 'dict'>, and must be a pyarrow.Table"),
+        (lambda loom: loom.ingest(CELLS, name=3, **HERE), "name is 3, and must be a text"),
+        (lambda loom: loom.ingest(CELLS, name="a", crs=4326), 'crs is 4326, and must be a text, such as "EPSG:4326"'),
+        (lambda loom: loom.ingest(CELLS, name="a", crs=CRS.from_epsg(4326)), "and must be a text, such as"),
+        (lambda loom: loom.register("a", "b", crs=4326), "crs is 4326, and must be a text"),
+        (lambda loom: loom.ingest(CELLS, name="a", nodata="none", **HERE), "nodata is 'none', and must be a number"),
+        (lambda loom: loom.ingest(CELLS, name="a", crs="", bounds=(1, 2)), "bounds is (1, 2), and must be (min_x"),
+        (lambda loom: loom.ingest(CELLS, name="a", crs="", transform=(1, 2)), "transform is (1, 2), and must be"),
+        (lambda loom: loom.ingest(CELLS, name="a", grid="EPSG:4326"), "grid is 'EPSG:4326', and must be a Grid"),
+        (lambda loom: loom.ingest(np.zeros((0, 5)), name="a", **HERE), "has (0, 5) cells: it must have one at least"),
+        (
+            lambda loom: loom.ingest(CELLS, name="a", transform=(1, 0, 0, 0, -1, 2), **HERE),
+            "bounds and transform each say where the raster lies: give one of them",
+        ),
+        (
+            lambda loom: loom.ingest(CELLS, name="a", crs="EPSG:3857", grid=rl.Grid("EPSG:4326", 2, 3, 0, 2, 1, 1)),
+            "the grid has the CRS 'EPSG:4326', and crs is 'EPSG:3857': give one of them",
+        ),
+    ],
+)
+def test_what_an_argument_must_be(ask: Callable[[rl.Loom], object], said: str) -> None:
+    """Before anything is asked, and never an error of what we are made of."""
+    with nobody() as address, rl.connect(f"http://{address}") as loom, pytest.raises(rl.InvalidArgument) as caught:
+        ask(loom)
+    assert said in str(caught.value)
+    assert caught.value.fields["field"]
 
 
 @contextlib.contextmanager

@@ -160,6 +160,23 @@ def test_every_way_out_has_the_same_values(loom: rl.Loom) -> None:
         assert np.array_equal(np.isnan(ds[name]), again[name].mask)
 
 
+def test_layers_are_taken_as_their_names(loom: rl.Loom) -> None:
+    """Wherever a name is taken, so is what the client itself hands out."""
+    sst = [loom.layer(name) for name in SST]
+    assert loom.merge(sst).spec == loom.merge(SST).spec
+    assert loom.merge({"a": sst[0]}, reference=sst[0]).spec == loom.merge({"a": SST[0]}, reference=SST[0]).spec
+    assert loom.merge(sst[0]).spec == loom.merge([SST[0]]).spec
+    assert loom.merge(loom.layers("nc_pr_0")).plan.layers[8].column == "nc_pr_09"
+    assert loom.align(sst, reference=sst[1]).reference_layer == SST[1]
+    assert loom.check(sst[0]).ok
+    assert [check.layer.name for check in loom.check(sst)] == SST
+    assert loom.layer(sst[0]) == sst[0]
+    assert loom.migrations.plan(loom.layer("nc_pr_01")).possible
+    assert len(loom.migrations.list(sst[0])) == 0
+    again = loom.register("again", sst[0].table, sst[0].grid)
+    assert loom.drop(again).name == "again"
+
+
 def test_columns_may_have_the_names_of_coordinates(loom: rl.Loom) -> None:
     plain = loom.merge([SST[1]]).to_numpy()[SST[1]]
     for name in ("row", "col"):

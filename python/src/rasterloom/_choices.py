@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Literal, TypeVar
+from collections.abc import Iterable, Iterator, Mapping
+from numbers import Integral, Real
+from typing import Literal, TypeVar, cast
 
 from rasterloom import errors
 from rasterloom._gen.aligner.v1 import aligner_pb2
@@ -11,6 +12,7 @@ from rasterloom._gen.grid.v1 import grid_pb2
 from rasterloom._gen.layer.v1 import layer_pb2
 from rasterloom._gen.merger.v1 import merger_pb2
 from rasterloom.grid import Grid
+from rasterloom.layers import Layer, name_of
 
 Rows = Literal["any", "all", "reference", "every"]
 Coordinates = Literal["xy", "row_col", "both", "none"]
@@ -104,11 +106,48 @@ def choice(parameter: str, value: str, choices: Mapping[str, Choice]) -> Choice:
         return choices[value]
     except (KeyError, TypeError):
         known = ", ".join(repr(choice) for choice in choices)
-        raise errors.InvalidArgument(
-            f"{parameter} is {value!r}, and must be one of {known}",
-            reason="INVALID_ARGUMENT",
-            fields={"field": parameter, "value": str(value)},
-        ) from None
+        raise errors.invalid(parameter, value, f"one of {known}") from None
+
+
+def number(parameter: str, value: object) -> float | None:
+    """Check that an option is a number, where it is given."""
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise errors.invalid(parameter, value, "a number")
+    return float(value)
+
+
+def whole(parameter: str, value: object) -> int:
+    """Check that an option is a whole number, where it is given; 0 where not."""
+    if value is None:
+        return 0
+    if isinstance(value, bool) or not isinstance(value, Integral):
+        raise errors.invalid(parameter, value, "a whole number")
+    return int(value)
+
+
+def text(parameter: str, value: object) -> str:
+    """Check that an option is a text."""
+    if not isinstance(value, str):
+        raise errors.invalid(parameter, value, "a text")
+    return value
+
+
+def crs_text(value: object) -> str:
+    """Check that a CRS is one as the server takes it."""
+    if not isinstance(value, str):
+        raise errors.invalid("crs", value, 'a text, such as "EPSG:4326" or WKT (to_wkt() of rasterio and pyproj)')
+    return value
+
+
+def box(parameter: str, value: object) -> tuple[float, float, float, float]:
+    """Check that an option is the four sides of a box."""
+    try:
+        min_x, min_y, max_x, max_y = (float(side) for side in cast("Iterable[float]", value))
+    except (TypeError, ValueError):
+        raise errors.invalid(parameter, value, "(min_x, min_y, max_x, max_y)") from None
+    return min_x, min_y, max_x, max_y
 
 
 def resample(
@@ -119,15 +158,17 @@ def resample(
         spec.resampling = choice("resampling", resampling, RESAMPLING)
         for layer in spec.layers:
             layer.kind = KINDS.get(resampling, merger_pb2.VALUE_KIND_UNSPECIFIED)
+    elif not isinstance(resampling, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise errors.invalid("resampling", resampling, "a method, or {column: method}")
     else:
         for layer, method in _by_column("resampling", spec, resampling):
             layer.resampling = choice("resampling", method, RESAMPLING)
             layer.kind = KINDS.get(method, merger_pb2.VALUE_KIND_UNSPECIFIED)
     if isinstance(min_share, Mapping):
         for layer, share in _by_column("min_share", spec, min_share):
-            layer.min_share = share
-    elif min_share is not None:
-        spec.min_share = min_share
+            layer.min_share = number("min_share", share) or 0.0
+    elif (least := number("min_share", min_share)) is not None:
+        spec.min_share = least
 
 
 def _by_column(
@@ -152,27 +193,25 @@ def extent_of(extent: ExtentRule | tuple[float, float, float, float]) -> merger_
     try:
         min_x, min_y, max_x, max_y = (float(side) for side in extent)
     except (TypeError, ValueError):
-        raise errors.InvalidArgument(
-            f"extent is {extent!r}, and must be 'union', 'intersection', 'reference' or (min_x, min_y, max_x, max_y)",
-            reason="INVALID_ARGUMENT",
-            fields={"field": "extent", "value": str(extent)},
+        raise errors.invalid(
+            "extent", extent, "'union', 'intersection', 'reference' or (min_x, min_y, max_x, max_y)"
         ) from None
     return merger_pb2.Extent(bounds=grid_pb2.Bounds(min_x=min_x, min_y=min_y, max_x=max_x, max_y=max_y))
 
 
-def aligner_reference(reference: str | Grid | None) -> aligner_pb2.Reference | None:
+def aligner_reference(reference: str | Layer | Grid | None) -> aligner_pb2.Reference | None:
     """Give a reference as the aligner takes it."""
     if reference is None:
         return None
     if isinstance(reference, Grid):
         return aligner_pb2.Reference(grid=reference.to_proto())
-    return aligner_pb2.Reference(layer=reference)
+    return aligner_pb2.Reference(layer=name_of(reference, "reference"))
 
 
-def merger_reference(reference: str | Grid | None) -> merger_pb2.Reference | None:
+def merger_reference(reference: str | Layer | Grid | None) -> merger_pb2.Reference | None:
     """Give a reference as the merger takes it."""
     if reference is None:
         return None
     if isinstance(reference, Grid):
         return merger_pb2.Reference(grid=reference.to_proto())
-    return merger_pb2.Reference(layer=reference)
+    return merger_pb2.Reference(layer=name_of(reference, "reference"))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from rasterloom import errors
-from rasterloom._choices import DTYPES
+from rasterloom._choices import DTYPES, box, crs_text, number
 from rasterloom.grid import Grid
 
 if TYPE_CHECKING:
@@ -71,6 +71,20 @@ class Where:
     corner: bool = False
     """Whether coordinates name the upper-left corners of cells and not their centres."""
 
+    def check(self) -> None:
+        """Refuse what contradicts itself, and what is none of what it should be."""
+        places = [name for name in ("bounds", "transform", "grid") if getattr(self, name) is not None]
+        if len(places) > 1:
+            raise refused(f"{' and '.join(places)} each say where the raster lies: give one of them", places[1])
+        if self.crs is not None:
+            crs_text(self.crs)
+        if self.bounds is not None:
+            box("bounds", self.bounds)
+        if self.grid is not None and not isinstance(self.grid, Grid):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise errors.invalid("grid", self.grid, "a Grid")
+        if self.grid is not None and self.crs not in (None, self.grid.crs):
+            raise refused(f"the grid has the CRS {self.grid.crs!r}, and crs is {self.crs!r}: give one of them", "crs")
+
     def of_array(self, shape: tuple[int, int]) -> Grid:
         """Give the grid of an array that does not say itself where it is."""
         rows, cols = shape
@@ -83,6 +97,8 @@ class Where:
             return of_transform(self.transform, shape, crs)
         if self.bounds is None:
             raise refused("an array does not say where it is: give its bounds, its transform or its grid", "bounds")
+        if 0 in shape:
+            raise refused(f"the array has {shape} cells: it must have one at least", "source")
         min_x, min_y, max_x, max_y = self.bounds
         return Grid(crs, rows, cols, min_x, max_y, (max_x - min_x) / cols, (max_y - min_y) / rows)
 
@@ -100,7 +116,10 @@ def refused(message: str, field: str) -> errors.InvalidArgument:
 
 def of_transform(transform: Any, shape: tuple[int, int], crs: str) -> Grid:
     """Read a north-up affine transform: six numbers a, b, c, d, e, f, as rasterio's Affine. Refuse others."""
-    a, b, c, d, e, f = (float(v) for v in tuple(transform)[:6])
+    try:
+        a, b, c, d, e, f = (float(v) for v in tuple(transform)[:6])
+    except (TypeError, ValueError):
+        raise errors.invalid("transform", transform, "an Affine, or its six numbers a, b, c, d, e, f") from None
     how = "gdalwarp (or rasterio.warp.reproject) makes a north-up raster of it"
     if b or d:
         raise refused(
@@ -142,6 +161,7 @@ def bands_of(
     source: Any, wanted: Sequence[int | str] | None, where: Where, nodata: float | None, unscale: bool | None
 ) -> Generator[list[Band]]:
     """Open a raster and give its bands, or those that are wanted."""
+    where.check()
     with contextlib.ExitStack() as stack:
         if isinstance(source, np.ndarray):
             found = _of_numpy(cast("NDArray[Any]", source), where)
@@ -162,8 +182,11 @@ def bands_of(
                 if str(label) not in labels:
                     raise refused(f"there is no band {label!r}: the bands are {', '.join(labels)}", "band")
             found = [found[labels.index(str(label))] for label in wanted]
-        if nodata is not None:
-            found = [replace(band, nodata=float(nodata)) for band in found]
+        if (missing := number("nodata", nodata)) is not None:
+            found = [replace(band, nodata=missing) for band in found]
+        for band in found:
+            if not band.grid.cells:
+                raise refused(f"the raster has {band.grid.shape} cells: it must have one at least", "source")
         yield found
 
 

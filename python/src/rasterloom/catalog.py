@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from rasterloom._choices import DTYPES, POINTS, PixelPoint, choice
+from rasterloom._choices import DTYPES, POINTS, PixelPoint, choice, crs_text, text
 from rasterloom._gen.grid.v1 import grid_pb2
 from rasterloom._gen.layer.v1 import layer_pb2
 from rasterloom._gen.schema.v1 import coordinates_pb2, schema_pb2
 from rasterloom.check import CheckList, CoordinateCheck, LayerCheck
-from rasterloom.layers import Layer, LayerList
+from rasterloom.layers import Layer, LayerList, name_of, names_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -190,7 +190,7 @@ class Catalog:
         else:
             rows, cols = shape or (0, 0)
             request.extent.CopyFrom(
-                grid_pb2.Extent(crs=crs, bounds=bounds or (), rows=rows, cols=cols, resolution=resolution)
+                grid_pb2.Extent(crs=crs_text(crs), bounds=bounds or (), rows=rows, cols=cols, resolution=resolution)
             )
         return Layer.from_proto(
             self._connection.call(self._connection.schema.RegisterLayer, request, "schema").layer, self._connection
@@ -210,7 +210,7 @@ class Catalog:
         registration: PixelPoint = "center",
         unscale: bool | None = None,
         replace: bool = False,
-        same_grid_as: str = "",
+        same_grid_as: str | Layer = "",
         progress: Progress = "auto",
     ) -> LayerList:
         """Send a raster to the server, where each of its bands becomes a layer.
@@ -250,7 +250,7 @@ class Catalog:
             float64, False what is there. Default: refuse.
         replace : bool
             Replace layers of the same names that were ingested.
-        same_grid_as : str
+        same_grid_as : str or Layer
             A layer whose grid the raster must have, such as another band of the
             same dataset.
         progress : bool or "auto"
@@ -284,19 +284,20 @@ class Catalog:
 
         return ingest(
             self._connection, source, name=name, band=band, nodata=nodata, crs=crs, bounds=bounds, transform=transform,
-            grid=grid, registration=registration, unscale=unscale, replace=replace, same_grid_as=same_grid_as,
+            grid=grid, registration=registration, unscale=unscale, replace=replace,
+            same_grid_as=name_of(same_grid_as, "same_grid_as"),
             progress=progress,
         )  # fmt: skip
 
-    def drop(self, name: str, *, generation: int = 0, delete_tiles: bool = False) -> Layer:
+    def drop(self, name: str | Layer, *, generation: int = 0, delete_tiles: bool = False) -> Layer:
         """Remove a layer from the catalog; its table stays, unless its tiles are to be deleted.
 
         A layer of an adopted catalog comes back when that is adopted again.
 
         Parameters
         ----------
-        name : str
-            Name of the layer.
+        name : str or Layer
+            The layer, or its name.
         generation : int
             The one that it must still have; 0: whatever it is.
         delete_tiles : bool
@@ -316,14 +317,16 @@ class Catalog:
         FailedPrecondition
             A migration of it is not over.
         """
-        request = schema_pb2.DropLayerRequest(name=name, generation=generation, delete_tiles=delete_tiles)
+        request = schema_pb2.DropLayerRequest(
+            name=name_of(name, "name"), generation=generation, delete_tiles=delete_tiles
+        )
         return Layer.from_proto(
             self._connection.call(self._connection.schema.DropLayer, request, "schema").layer, self._connection
         )
 
     def check(
         self,
-        layers: str | Iterable[str] | None = None,
+        layers: str | Layer | Iterable[str | Layer] | None = None,
         *,
         scan: bool = False,
         coordinates: bool = False,
@@ -335,8 +338,8 @@ class Catalog:
 
         Parameters
         ----------
-        layers : str or iterable of str, optional
-            Names of layers. Default: all of the catalog.
+        layers : str, Layer, or iterable of these, optional
+            Layers, or their names. Default: all of the catalog.
         scan : bool
             Read every row and count what is wrong; else a sample is looked at.
         coordinates : bool
@@ -351,7 +354,7 @@ class Catalog:
         >>> checks.ok, checks[0].coordinates.registration
         (True, 'UPPER_LEFT')
         """
-        names = self.layers().names if layers is None else [layers] if isinstance(layers, str) else list(layers)
+        names = self.layers().names if layers is None else names_of(layers)
         checks: list[LayerCheck] = []
         for name in names:
             request = schema_pb2.DetectFormatRequest(name=name, scan=scan)
@@ -379,6 +382,7 @@ class Catalog:
         >>> loom.layers("sst").names
         ['coads_sst_jan', 'oisst_19811231']
         """
+        text("containing", containing)
         found: list[Layer] = []
         token = ""
         while True:
@@ -389,8 +393,8 @@ class Catalog:
             if not token:
                 return LayerList(found)
 
-    def layer(self, name: str) -> Layer:
-        """Give one layer.
+    def layer(self, name: str | Layer) -> Layer:
+        """Give one layer, by its name; of a layer, how it is now.
 
         Raises
         ------
@@ -402,6 +406,6 @@ class Catalog:
         >>> loom.layer("olinda-l7-b1").grid.shape
         (352, 349)
         """
-        request = schema_pb2.GetLayerRequest(name=name)
+        request = schema_pb2.GetLayerRequest(name=name_of(name, "name"))
         answer = self._connection.call(self._connection.schema.GetLayer, request, "schema")
         return Layer.from_proto(answer.layer, self._connection)

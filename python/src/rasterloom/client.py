@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, cast
 
 from rasterloom._choices import (
     COMPRESSIONS,
@@ -24,7 +24,10 @@ from rasterloom._choices import (
     choice,
     extent_of,
     merger_reference,
+    number,
     resample,
+    text,
+    whole,
 )
 from rasterloom._gen.aligner.v1 import aligner_pb2
 from rasterloom._gen.merger.v1 import merger_pb2
@@ -32,12 +35,15 @@ from rasterloom._gen.schema.v1 import schema_pb2
 from rasterloom.alignment import AlignmentReport
 from rasterloom.catalog import Catalog
 from rasterloom.connection import DEFAULT_URL, TLS, Connection
+from rasterloom.errors import invalid
 from rasterloom.export import Exports
 from rasterloom.grid import Grid
+from rasterloom.layers import name_of, names_of
 from rasterloom.merge import Merge
 from rasterloom.migration import Migrations
 
 if TYPE_CHECKING:
+    from rasterloom.layers import Layer
     from rasterloom.merge import Progress
     from rasterloom.plan import Plan
 
@@ -96,6 +102,9 @@ def connect(
     Traceback (most recent call last):
     rasterloom.errors.Unavailable: no Rasterloom server answers at http://127.0.0.1:1: ...
     """
+    seconds = number("timeout", timeout) or 0.0
+    if not seconds > 0:
+        raise invalid("timeout", timeout, "a number of seconds above 0")
     base = url or os.environ.get(URL_VARIABLE) or DEFAULT_URL
     return Loom(
         Connection(
@@ -105,7 +114,7 @@ def connect(
             flight=flight,
             token=token or os.environ.get(TOKEN_VARIABLE) or None,
             tls=TLS.of(tls),
-            timeout=timeout,
+            timeout=seconds,
         )
     )
 
@@ -143,15 +152,19 @@ class Loom(Catalog):
         self._connection.close()
 
     def align(
-        self, layers: Iterable[str], *, reference: str | Grid | None = None, tolerance: float | None = None
+        self,
+        layers: Iterable[str | Layer],
+        *,
+        reference: str | Layer | Grid | None = None,
+        tolerance: float | None = None,
     ) -> AlignmentReport:
         """Report how layers fit together, from metadata alone.
 
         Parameters
         ----------
-        layers : iterable of str
-            Names of layers, two at least.
-        reference : str or Grid, optional
+        layers : iterable of str or Layer
+            Layers, or their names, two at least.
+        reference : str, Layer or Grid, optional
             The lattice to relate them to: one of the layers, or a grid. Default:
             the layer that needs the fewest and smallest shifts of the others.
         tolerance : float, optional
@@ -166,11 +179,11 @@ class Loom(Catalog):
         >>> report.relation("oisst_19811231").shift
         Vector(x=1.0, y=0.0)
         """
-        names = [layers] if isinstance(layers, str) else list(layers)
+        names = names_of(layers)
         request = aligner_pb2.AnalyzeAlignmentRequest(
             layers=[aligner_pb2.LayerSource(name=name) for name in names],
             reference=aligner_reference(reference),
-            tolerance_pixels=tolerance,
+            tolerance_pixels=number("tolerance", tolerance),
         )
         answer = self._connection.call(self._connection.aligner.AnalyzeAlignment, request, "aligner")
         wanted = schema_pb2.BatchGetLayersRequest(names=names)
@@ -180,9 +193,9 @@ class Loom(Catalog):
 
     def merge(
         self,
-        layers: Iterable[str] | Mapping[str, str],
+        layers: Iterable[str | Layer] | Mapping[str, str | Layer],
         *,
-        reference: str | Grid | None = None,
+        reference: str | Layer | Grid | None = None,
         extent: ExtentRule | tuple[float, float, float, float] = "union",
         rows: Rows = "any",
         tolerance: float | None = None,
@@ -201,9 +214,9 @@ class Loom(Catalog):
 
         Parameters
         ----------
-        layers : iterable of str, or mapping of str to str
-            Names of layers in the order of their columns, or ``{column: layer}``.
-        reference : str or Grid, optional
+        layers : iterable of str or Layer, or mapping of str to these
+            Layers, or their names, in the order of their columns, or ``{column: layer}``.
+        reference : str, Layer or Grid, optional
             The lattice. Default: the layer that needs the fewest and smallest
             shifts of the others.
         extent : str or (min_x, min_y, max_x, max_y)
@@ -278,31 +291,30 @@ class Loom(Catalog):
                 DeprecationWarning,
                 stacklevel=2,
             )
-        if isinstance(layers, str):
-            layers = [layers]
         pairs: list[tuple[str, str]] = []
         if isinstance(layers, Mapping):
-            pairs += layers.items()
+            named = cast("Mapping[object, object]", layers)
+            pairs += [(text("a column", column), name_of(layer)) for column, layer in named.items()]
         else:
-            pairs += [("", name) for name in layers]
+            pairs += [("", name) for name in names_of(layers)]
         spec = merger_pb2.MergeSpec(
             layers=[merger_pb2.LayerSelection(name=name, column=column) for column, name in pairs],
             reference=merger_reference(reference),
             extent=extent_of(extent),
             rows_kept=choice("rows", rows, ROWS),
-            tolerance_pixels=tolerance,
+            tolerance_pixels=number("tolerance", tolerance),
             coordinate_columns=choice("coordinates", coordinates, COORDINATES),
             value_types=choice("types", types, TYPES),
             duplicates=choice("duplicates", duplicates, DUPLICATES),
-            batch_rows=batch_rows or 0,
-            endpoints=endpoints or 0,
+            batch_rows=whole("batch_rows", batch_rows),
+            endpoints=whole("endpoints", endpoints),
             body_compression=choice("compression", compression, COMPRESSIONS),
             use_legacy_merge=use_legacy_merge,
         )
         resample(spec, resampling, min_share)
         return Merge(self._connection, spec, progress)
 
-    def plan(self, layers: Iterable[str] | Mapping[str, str], **options: Any) -> Plan:
+    def plan(self, layers: Iterable[str | Layer] | Mapping[str, str | Layer], **options: Any) -> Plan:
         """Say what a merge would do, without reading a cell.
 
         Takes the parameters of :meth:`merge`; the same as ``merge(…).plan``.

@@ -220,12 +220,12 @@ class Connection:
 
 
 def _open(url: str, tls: TLS | None) -> grpc.Channel:
-    parts = urlsplit(url)
+    parts = urlsplit(str(url))
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise errors.InvalidArgument(
             f"{url!r} is not the address of a server: it should look like {DEFAULT_URL}",
             reason="INVALID_ARGUMENT",
-            fields={"field": "url", "value": url},
+            fields={"field": "url", "value": str(url)},
         )
     if parts.scheme == "http" and tls is not None:
         raise errors.InvalidArgument(

@@ -8,6 +8,7 @@ same for RPCs and for Arrow Flight streams. Never read the message in a program.
 
 from __future__ import annotations
 
+import reprlib
 from typing import TYPE_CHECKING, cast
 
 import grpc
@@ -219,6 +220,19 @@ _BY_CODE: dict[int, type[RasterloomError]] = {
     15: DataLoss,
     16: Unauthenticated,
 }
+
+
+def invalid(parameter: str, value: object, must: str) -> InvalidArgument:
+    """Say what an argument is, and what it ``must`` be.
+
+    >>> print(invalid("rows", 7, "'any' or 'all'"))
+    rows is 7, and must be 'any' or 'all'
+    """
+    return InvalidArgument(
+        f"{parameter} is {' '.join(reprlib.repr(value).split())}, and must be {must}",
+        reason="INVALID_ARGUMENT",
+        fields={"field": parameter, "value": str(value)},
+    )
 
 
 def of_code(code: str, message: str, *, reason: str, fields: Mapping[str, str]) -> RasterloomError:

@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 
 from rasterloom import errors
-from rasterloom._choices import DTYPES
+from rasterloom._choices import DTYPES, text
 from rasterloom._gen.schema.v1 import ingest_pb2, schema_pb2
 from rasterloom._progress import progress_bar
 from rasterloom._proof import ContentHash
@@ -57,6 +57,7 @@ def ingest(
     progress: Progress = "auto",
 ) -> LayerList:
     """Send a raster; see :meth:`rasterloom.Loom.ingest`."""
+    text("name", name)
     wanted = [band] if isinstance(band, (int, str)) else None if band is None else list(band)
     where = Where(crs=crs, bounds=bounds, transform=transform, grid=grid, corner=registration == "upper_left")
     with bands_of(source, wanted, where, nodata, unscale) as bands:

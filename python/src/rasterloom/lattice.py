@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from rasterloom.errors import InvalidArgument
+from rasterloom.errors import InvalidArgument, invalid
 from rasterloom.grid import Grid, Window
 
 if TYPE_CHECKING:
@@ -194,7 +194,7 @@ def to_numpy(table: pa.Table) -> dict[str, Masked]:
     >>> arrays["olinda-l7-b4"].shape, arrays["olinda-l7-b4"].dtype
     ((352, 349), dtype('uint8'))
     """
-    lattice = Lattice.of(table.schema)
+    lattice = _lattice_of(table)
     shape = lattice.window.shape
     positions = lattice.positions(table)
     out: dict[str, Masked] = {}
@@ -235,7 +235,7 @@ def to_xarray(table: pa.Table) -> xr.Dataset:
     """
     import xarray as xr
 
-    lattice = Lattice.of(table.schema)
+    lattice = _lattice_of(table)
     check_names(lattice.columns, ("x", "y"), "a dataset")
     about = {layer["column"]: layer for layer in lattice.layers}
     variables: dict[str, tuple[tuple[str, str], NDArray[Any], dict[str, Any]]] = {}
@@ -247,6 +247,17 @@ def to_xarray(table: pa.Table) -> xr.Dataset:
         coords={"y": ("y", lattice.y), "x": ("x", lattice.x)},
         attrs={"crs": lattice.grid.crs, "reference": lattice.reference},
     )
+
+
+def _lattice_of(table: object) -> Lattice:
+    """Read the metadata of what should be a table of Arrow's."""
+    import pyarrow as pa
+
+    if not isinstance(table, pa.Table):
+        raise invalid(
+            "table", type(table), "a pyarrow.Table: other libraries drop the metadata, which have the lattice"
+        )
+    return Lattice.of(table.schema)
 
 
 def _filled(array: Masked) -> NDArray[Any]:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, overload
+from typing import TYPE_CHECKING, cast, overload
 
 from rasterloom._gen.grid.v1 import grid_pb2
 from rasterloom._gen.layer.v1 import layer_pb2
 from rasterloom._render import crs_name, html_table, number, text_table
-from rasterloom.errors import FailedPrecondition
+from rasterloom.errors import FailedPrecondition, invalid
 from rasterloom.grid import Grid
 
 if TYPE_CHECKING:
@@ -290,6 +290,23 @@ class LayerList(Sequence[Layer]):
 
     def _repr_html_(self) -> str:
         return html_table(self._HEADERS, self._rows(), caption=f"{len(self)} layers")
+
+
+def name_of(layer: object, parameter: str = "layer") -> str:
+    """Give the name of a layer that is given by it, or as what :meth:`Loom.layer` gives."""
+    name = layer.name if isinstance(layer, Layer) else layer
+    if not isinstance(name, str):
+        raise invalid(parameter, layer, "the name of a layer, or a Layer")
+    return name
+
+
+def names_of(layers: object) -> list[str]:
+    """Give the names of one layer or several."""
+    if isinstance(layers, (str, Layer)):
+        return [name_of(layers)]
+    if not isinstance(layers, Iterable) or isinstance(layers, Mapping):
+        raise invalid("layers", cast("object", layers), "names of layers, or Layers")
+    return [name_of(layer, "one of layers") for layer in cast("Iterable[object]", layers)]
 
 
 def type_name(number: layer_pb2.DataType) -> str:

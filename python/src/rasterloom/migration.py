@@ -11,6 +11,7 @@ from rasterloom import errors
 from rasterloom._gen.schema.v1 import migration_pb2
 from rasterloom._progress import BAR, progress_bar
 from rasterloom._render import html_table, text_table, wrapped
+from rasterloom.layers import name_of
 from rasterloom.migration_plan import MigrationPlan
 from rasterloom.migration_status import MigrationStatus
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
     from rasterloom._progress import Progress
     from rasterloom.connection import Connection
+    from rasterloom.layers import Layer
 
     Request = TypeVar("Request", bound=Message)
     _Changed = TypeVar(
@@ -300,7 +302,7 @@ class Migrations:
 
     def plan(
         self,
-        layer: str,
+        layer: str | Layer,
         *,
         to: Target = "stored",
         in_place: bool = False,
@@ -313,8 +315,8 @@ class Migrations:
 
         Parameters
         ----------
-        layer : str
-            Name of the layer.
+        layer : str or Layer
+            The layer, or its name.
         to : {"stored", "tiled"}
             What to make of it: ``x_coord`` and ``y_coord`` beside the cells, or
             tiles, which are read much faster and take much less space.
@@ -348,7 +350,7 @@ class Migrations:
 
     def start(
         self,
-        layer: str,
+        layer: str | Layer,
         *,
         to: Target = "stored",
         in_place: bool = False,
@@ -410,31 +412,30 @@ class Migrations:
         answer = self._connection.call(self._connection.migrations.GetMigration, request, "schema")
         return Migration(self._connection, answer.migration, progress)
 
-    def list(self, layer: str = "", *, limit: int = 100) -> MigrationList:
+    def list(self, layer: str | Layer = "", *, limit: int = 100) -> MigrationList:
         """List migrations, the newest first.
 
         Parameters
         ----------
-        layer : str
+        layer : str or Layer
             Only those of this layer. Default: all.
         limit : int
             Largest number of them, at most 1,000.
         """
-        request = migration_pb2.ListMigrationsRequest(layer=layer, limit=limit)
+        request = migration_pb2.ListMigrationsRequest(layer=name_of(layer), limit=limit)
         answer = self._connection.call(self._connection.migrations.ListMigrations, request, "schema")
         return MigrationList([Migration(self._connection, message) for message in answer.migrations])
 
 
 def _spec(
-    layer: str, to: Target, in_place: bool, sql_view: bool, declared_type: bool, rows_per_second: int | None
+    layer: str | Layer, to: Target, in_place: bool, sql_view: bool, declared_type: bool, rows_per_second: int | None
 ) -> migration_pb2.MigrationSpec:
     levels = {"stored": migration_pb2.MIGRATION_LEVEL_STORED, "tiled": migration_pb2.MIGRATION_LEVEL_TILED}
     if to not in levels:
-        msg = f"to is {to!r}, and must be one of {', '.join(map(repr, levels))}"
-        raise errors.InvalidArgument(msg, reason="INVALID_ARGUMENT", fields={"field": "to"})
+        raise errors.invalid("to", to, f"one of {', '.join(map(repr, levels))}")
     tiles = migration_pb2.TileOptions(sql_view=sql_view, declared_type=declared_type)
     return migration_pb2.MigrationSpec(
-        layer=layer,
+        layer=name_of(layer),
         level=levels[to],
         rows_per_second_limit=rows_per_second or 0,
         in_place=in_place,
