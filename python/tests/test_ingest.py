@@ -171,6 +171,38 @@ def test_packed_arrays_are_not_guessed(loom: rl.Loom) -> None:
     same(loom, "array_plain", np.ma.masked_equal(raw, -99))
 
 
+def test_a_merge_is_stored_again(loom: rl.Loom, tmp_path: Path) -> None:
+    """What to_xarray gives can be ingested, whole and in part, and by way of a netCDF."""
+    layers = {"rain": "nc_pr_01", "sea": "coads_sst_jan"}
+    merge = loom.merge(layers, reference="nc_pr_01", extent="reference", resampling={"sea": "bilinear"})
+    ds = merge.to_xarray()
+    assert ds.sea.attrs["resampling_method"] == "bilinear"
+    assert ds.sea.attrs["resampling_widened"] == 0
+    assert "resampling_method" not in ds.rain.attrs
+    ds.to_netcdf(tmp_path / "merge.nc")
+    with xr.open_dataset(tmp_path / "merge.nc") as kept:
+        assert kept.sea.attrs["resampling_method"] == "bilinear"
+        np.testing.assert_equal(kept.sea.attrs["resampling_ratio"], ds.sea.attrs["resampling_ratio"])
+        for name, source in (("back", ds), ("kept", kept), ("back_one", ds.rain), ("back_scaled", ds * 2)):
+            options = {"crs": ds.attrs["crs"]} if name == "back_scaled" else {}
+            loom.ingest(source, name=name, **options)
+    again = loom.merge(["nc_pr_01", "back_rain", "kept_rain", "back_one"], reference="nc_pr_01")
+    assert {layer.relation.verdict for layer in again.plan.layers} == {"IDENTICAL"}
+    arrays = again.to_numpy()
+    for name in ("back_rain", "kept_rain", "back_one"):
+        assert np.ma.allequal(arrays[name], arrays["nc_pr_01"])
+        assert np.array_equal(np.ma.getmaskarray(arrays[name]), np.ma.getmaskarray(arrays["nc_pr_01"]))
+
+
+def test_a_variable_may_have_another_crs_than_its_dataset(loom: rl.Loom) -> None:
+    axes = {"y": [1.5, 0.5], "x": [0.5, 1.5]}
+    a, b = (
+        xr.DataArray(np.ones((2, 2)), dims=("y", "x"), coords=axes, attrs=own) for own in ({"crs": "EPSG:3857"}, {})
+    )
+    layers = loom.ingest(xr.Dataset({"a": a, "b": b}, attrs={"crs": "EPSG:32633"}), name="of")
+    assert [layer.grid.crs for layer in layers] == ["EPSG:3857", "EPSG:32633"]
+
+
 def test_woven_with_the_old_tables(loom: rl.Loom) -> None:
     loom.ingest(DATA / "olinda" / "L7_ETMs.tif", name="new_b2", band=2, same_grid_as="olinda-l7-b1")
     table = loom.merge(["olinda-l7-b2", "new_b2"], rows="all").to_arrow()

@@ -327,9 +327,10 @@ def _unscaled(read: Read, nodata: float | None, scale: float, offset: float) -> 
 def _of_xarray(source: Any, where: Where, unscale: bool | None) -> list[Band]:
     if hasattr(source, "data_vars"):
         bands: list[Band] = []
+        common = _xarray_crs(source, where)
         for name, variable in source.data_vars.items():
             if _spatial(variable.dims, Y_NAMES) and _spatial(variable.dims, X_NAMES):
-                found = _of_xarray(variable, where, unscale)
+                found = _of_xarray(variable, replace(where, crs=_xarray_crs(variable, where) or common), unscale)
                 bands += [replace(b, label=str(name) if len(found) == 1 else f"{name}_{b.label}") for b in found]
         if not bands:
             raise refused("no variable of the dataset has an x and a y dimension", "source")

@@ -223,7 +223,8 @@ def to_xarray(table: pa.Table) -> xr.Dataset:
     xarray.Dataset
         One variable per layer; y runs from north to south. A layer without
         missing cells keeps its type. In others missing is NaN: integers up to
-        16 bits become float32, wider ones float64.
+        16 bits become float32, wider ones float64. The attributes are what
+        netCDF can keep; :meth:`Loom.ingest` takes the dataset as it is.
 
     Examples
     --------
@@ -240,13 +241,25 @@ def to_xarray(table: pa.Table) -> xr.Dataset:
     about = {layer["column"]: layer for layer in lattice.layers}
     variables: dict[str, tuple[tuple[str, str], NDArray[Any], dict[str, Any]]] = {}
     for name, array in to_numpy(table).items():
-        attributes = {key: value for key, value in about.get(name, {}).items() if value not in ("", None)}
-        variables[name] = (("y", "x"), _filled(array), attributes)
+        # The CRS besides that of the dataset, since a variable is taken out of it.
+        variables[name] = (("y", "x"), _filled(array), _attributes(about.get(name, {}) | {"crs": lattice.grid.crs}))
     return xr.Dataset(
         variables,
         coords={"y": ("y", lattice.y), "x": ("x", lattice.x)},
         attrs={"crs": lattice.grid.crs, "reference": lattice.reference},
     )
+
+
+def _attributes(facts: dict[str, Any]) -> dict[str, Any]:
+    """Write facts as netCDF takes them: those of a fact with its name before theirs, a flag as 0 or 1."""
+    flat: dict[str, Any] = {}
+    for key, value in facts.items():
+        if isinstance(value, dict):
+            inner = cast("dict[str, Any]", value)
+            flat |= {f"{key}_{name}": fact for name, fact in _attributes(inner).items()}
+        elif value not in ("", None):
+            flat[key] = int(value) if isinstance(value, bool) else value
+    return flat
 
 
 def _lattice_of(table: object) -> Lattice:
