@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import copy
+import pickle
 import re
 import socket
 import threading
@@ -225,3 +227,23 @@ def test_the_wrong_door(loom: rl.Loom, papers: Papers) -> None:
             print(f"{what}: {error}")
             assert isinstance(error, kind), (what, type(error), error)
             assert said in str(error), (what, str(error))
+
+
+def test_no_token_is_pickled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another process says itself who it is; a copy is the same connection."""
+    loom = rl.connect("http://127.0.0.1:1", token=TOKEN, timeout=3)
+    merge = loom.merge(["birds"])
+    for thing in (loom, merge, loom.exports, loom.migrations):
+        sent = pickle.dumps(thing)
+        assert TOKEN.encode() not in sent
+        for variable, token in (("", None), ("theirs", "theirs")):
+            monkeypatch.setenv("RASTERLOOM_TOKEN", variable)
+            again = pickle.loads(sent)  # noqa: S301
+            assert type(again) is type(thing)
+            assert again._connection.urls == ("http://127.0.0.1:1",)
+            assert (again._connection._token, again._connection._timeout) == (token, 3)
+        for copied in (copy.copy(thing), copy.deepcopy(thing)):
+            assert copied._connection is loom._connection
+    assert pickle.loads(pickle.dumps(merge)).spec == copy.deepcopy(merge).spec == merge.spec  # noqa: S301
+    local = rl.LocalLoom("http://127.0.0.1:1", None)
+    assert type(pickle.loads(pickle.dumps(local))) is rl.Loom  # noqa: S301

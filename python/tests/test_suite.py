@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import threading
 import time
+from concurrent.futures import ProcessPoolExecutor
 from html import escape
+from multiprocessing import get_context
 from pathlib import Path
 
 import demo
@@ -175,6 +178,29 @@ def test_layers_are_taken_as_their_names(loom: rl.Loom) -> None:
     assert len(loom.migrations.list(sst[0])) == 0
     again = loom.register("again", sst[0].table, sst[0].grid)
     assert loom.drop(again).name == "again"
+
+
+def test_arrow_libraries_take_a_merge_as_it_is(loom: rl.Loom) -> None:
+    import duckdb
+    import polars as pl
+
+    merge = loom.merge(SST, batch_rows=1000)
+    whole = merge.to_arrow()
+    assert pa.table(merge).equals(whole)
+    assert pa.table(merge).schema.equals(whole.schema, check_metadata=True)
+    assert pl.DataFrame(merge).equals(merge.to_polars())
+    assert duckdb.sql("SELECT count(*) FROM merge").fetchall() == [(whole.num_rows,)]
+    read = pa.RecordBatchReader.from_stream(merge)
+    read.read_next_batch()
+    del read
+    assert not [t for t in threading.enumerate() if t.name.startswith("rasterloom-endpoint")]
+
+
+def test_a_merge_is_sent_to_a_worker(loom: rl.Loom) -> None:
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        merge = loom.merge(SST)
+        assert pool.submit(merge.to_arrow).result().equals(merge.to_arrow())
+        assert pool.submit(loom.layer, SST[0]).result() == loom.layer(SST[0])
 
 
 def test_columns_may_have_the_names_of_coordinates(loom: rl.Loom) -> None:

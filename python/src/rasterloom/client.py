@@ -34,7 +34,7 @@ from rasterloom._gen.merger.v1 import merger_pb2
 from rasterloom._gen.schema.v1 import schema_pb2
 from rasterloom.alignment import AlignmentReport
 from rasterloom.catalog import Catalog
-from rasterloom.connection import DEFAULT_URL, TLS, Connection
+from rasterloom.connection import DEFAULT_URL, TLS, TOKEN_VARIABLE, Connection
 from rasterloom.errors import invalid
 from rasterloom.export import Exports
 from rasterloom.grid import Grid
@@ -50,7 +50,6 @@ if TYPE_CHECKING:
 __all__ = ["Loom", "connect"]
 
 URL_VARIABLE = "RASTERLOOM_URL"
-TOKEN_VARIABLE = "RASTERLOOM_TOKEN"  # noqa: S105 - its name
 
 
 def connect(

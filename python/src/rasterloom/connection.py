@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+import os
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Self, TypeVar
 from urllib.parse import urlsplit
 
 import grpc
@@ -19,7 +20,6 @@ from rasterloom._gen.schema.v1 import coordinates_pb2_grpc, ingest_pb2_grpc, mig
 from rasterloom.stream import FlightSource
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Callable, Generator
 
     from google.protobuf.message import Message
@@ -31,6 +31,7 @@ __all__ = ["DEFAULT_URL", "TLS", "Connection"]
 
 DEFAULT_URL = "http://127.0.0.1:7400"
 MAX_MESSAGE_BYTES = 64 << 20
+TOKEN_VARIABLE = "RASTERLOOM_TOKEN"  # noqa: S105 - its name
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +87,10 @@ class TLS:
 class Connection:
     """What a :class:`Loom` and everything that it hands out talk through.
 
-    Safe to use from several threads.
+    Safe to use from several threads. A copy is the same connection. What is
+    pickled is where the services answer, and not the token: where it is
+    unpickled, another connection is made, with the token of the environment
+    variable ``RASTERLOOM_TOKEN``, if set.
 
     Parameters
     ----------
@@ -137,6 +141,12 @@ class Connection:
         self.migrations = migration_pb2_grpc.MigrationServiceStub(self._channel(schema))
         self.merger = merger_pb2_grpc.MergerServiceStub(self._channel(merger))
         self.exports = export_pb2_grpc.ExportServiceStub(self._channel(merger))
+
+    def __deepcopy__(self, _: object) -> Self:
+        return self
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _reopen, (self._places, self._flight, self._tls, self._timeout)
 
     def close(self) -> None:
         """Close the channels."""
@@ -217,6 +227,11 @@ class Connection:
             self._warn_of_plaintext(url)
             self._channels[url] = _open(url, self._tls)
         return self._channels[url]
+
+
+def _reopen(places: dict[str, str], flight: str | None, tls: TLS | None, timeout: float) -> Connection:
+    token = os.environ.get(TOKEN_VARIABLE) or None
+    return Connection(**places, flight=flight, token=token, tls=tls, timeout=timeout)
 
 
 def _open(url: str, tls: TLS | None) -> grpc.Channel:

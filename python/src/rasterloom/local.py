@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 from rasterloom import errors
 from rasterloom._flight import is_loopback
 from rasterloom._gen.schema.v1 import schema_pb2
-from rasterloom.client import TOKEN_VARIABLE, URL_VARIABLE, Loom
-from rasterloom.connection import DEFAULT_URL, Connection
+from rasterloom.client import URL_VARIABLE, Loom
+from rasterloom.connection import DEFAULT_URL, TOKEN_VARIABLE, Connection
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -59,6 +59,10 @@ class LocalLoom(Loom):
         suite, self._suite = self._suite, None
         if suite is not None:
             suite.leave(id(self))
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # A copy, or another process, uses the suite, and stops nothing.
+        return Loom, (self._connection,)
 
     def stop(self) -> None:
         """Stop the suite, whoever started it by :func:`local`, and close the connections."""

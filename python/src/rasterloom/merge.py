@@ -52,7 +52,8 @@ class Merge:
 
     Made by :meth:`Loom.merge`. Nothing is read before one of the ``to_…``
     methods, and each call reads anew. The order is row-major, north row first.
-    A notebook shows its plan. The first read warns (:class:`AlignmentWarning`)
+    A notebook shows its plan. Sent to another process, it connects anew, with
+    the token of that one's environment. The first read warns (:class:`AlignmentWarning`)
     where it moves layers by a part of a cell.
 
     Examples
@@ -110,9 +111,25 @@ class Merge:
         yield from self._read(self._spec)[1]
 
     def to_reader(self) -> pa.RecordBatchReader:
-        """Read as a stream that other Arrow libraries can consume."""
+        """Read as a stream that other Arrow libraries can consume.
+
+        Those that know Arrow's PyCapsule interface take the merge itself.
+
+        Notes
+        -----
+        The read ends early when nothing refers to the reader any more. Its
+        ``close()`` is pyarrow's own, and ends nothing.
+
+        Examples
+        --------
+        >>> pa.table(loom.merge(["coads_sst_jan"])).num_rows > 5000
+        True
+        """
         schema, batches = self._read(self._spec)
         return pa.RecordBatchReader.from_batches(schema, batches)
+
+    def __arrow_c_stream__(self, requested_schema: object = None) -> object:
+        return cast("Any", self.to_reader()).__arrow_c_stream__(requested_schema)
 
     def to_arrow(self) -> pa.Table:
         """Read the whole table.
