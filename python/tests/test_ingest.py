@@ -203,6 +203,11 @@ def test_a_variable_may_have_another_crs_than_its_dataset(loom: rl.Loom) -> None
     assert [layer.grid.crs for layer in layers] == ["EPSG:3857", "EPSG:32633"]
 
 
+def test_the_rows_of_tiles_are_no_cells(loom: rl.Loom) -> None:
+    loom.ingest(np.ones((300, 10)), name="counted", crs="EPSG:4326", bounds=(0, 0, 10, 30))
+    assert "~2 tiles" in str(loom.layers("counted"))
+
+
 def test_woven_with_the_old_tables(loom: rl.Loom) -> None:
     loom.ingest(DATA / "olinda" / "L7_ETMs.tif", name="new_b2", band=2, same_grid_as="olinda-l7-b1")
     table = loom.merge(["olinda-l7-b2", "new_b2"], rows="all").to_arrow()

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ import rasterloom as rl
 from rasterloom.stream import ContentHash, FlightSource
 
 from .flight_server import Message, Script, scripted, trailer
+from .merged_table import table
 
 SCHEMA = pa.schema([pa.field("row", pa.int32(), nullable=False), pa.field("birds", pa.uint8())])
 
@@ -157,6 +159,20 @@ def test_progress(capfd: pytest.CaptureFixture[str], progress: bool, shown: bool
     said = capfd.readouterr()
     assert said.out == ""
     assert ("10.0 rows" in said.err) == shown
+
+
+def test_the_last_line_of_the_progress_is_of_all_rows(capfd: pytest.CaptureFixture[str]) -> None:
+    window = rl.Window(0, 4, 0, 1)
+    layers = {"birds": np.ma.masked_array(np.arange(4.0).reshape(4, 1), np.zeros((4, 1), bool))}
+    merged = table(window, (0, 4, 1, 1), layers, np.array([[1], [1], [1], [0]], bool))
+    parts = merged.to_batches(max_chunksize=2)
+    messages = [(b, json.dumps({"row": 2 * i + b.num_rows - 1}).encode()) for i, b in enumerate(parts)]
+    script = Script(merged.schema, [[*messages, trailer(merged.schema, parts, {})]])
+    with scripted(script) as uri, rl.connect("http://127.0.0.1:1", flight=uri) as loom:
+        loom.merge(["birds"], progress=True).to_arrow()
+    last = capfd.readouterr().err.split("\r")[-1]
+    assert "100 %" in last
+    assert "3 rows" in last
 
 
 def test_the_hash_is_that_of_the_specification() -> None:

@@ -101,7 +101,8 @@ class Layer:
     generation : int
         Counts changes of layout or content, from 1.
     estimated_rows : int
-        Number of stored rows by the database's statistics; -1 if unknown.
+        Number of stored rows by the database's statistics; -1 if unknown. A
+        row of a tiled layer is a tile.
     problems : tuple of Problem
         What was found about the layer.
     update_time : datetime.datetime or None
@@ -275,7 +276,7 @@ class LayerList(Sequence[Layer]):
                 number(layer.grid.step_x) if layer.grid else "",
                 crs_name(layer.grid.crs) if layer.grid else "",
                 layer.declared_type if layer.declared_type != "unspecified" else layer.stored_type,
-                f"~{layer.estimated_rows:,}" if layer.estimated_rows >= 0 else "",
+                _stored(layer),
                 ", ".join(dict.fromkeys(p.code.lower() for p in layer.problems)),
             ]
             for layer in self._layers
@@ -290,6 +291,14 @@ class LayerList(Sequence[Layer]):
 
     def _repr_html_(self) -> str:
         return html_table(self._HEADERS, self._rows(), caption=f"{len(self)} layers")
+
+
+def _stored(layer: Layer) -> str:
+    """Say how many rows a table has; those of tiles are no cells."""
+    if layer.estimated_rows < 0:
+        return ""
+    unit = "" if layer.format != "TILED" else " tile" if layer.estimated_rows == 1 else " tiles"
+    return f"~{layer.estimated_rows:,}{unit}"
 
 
 def name_of(layer: object, parameter: str = "layer") -> str:

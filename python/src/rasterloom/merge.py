@@ -312,6 +312,9 @@ class Merge:
                     if info.total_records >= 0 or window is None:
                         shown.update(batch.num_rows)
                     yield batch
+                if info.total_records < 0 and window is not None:
+                    # Where the last batch ended was told before it was counted, and the last rows may be empty.
+                    reached(window.row_stop - 1)
 
         return info.schema, batches()
 
