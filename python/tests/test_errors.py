@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pickle
+import sys
 from queue import SimpleQueue
 
 import grpc
@@ -9,6 +10,7 @@ import pytest
 from google.rpc.error_details_pb2 import ErrorInfo
 
 import rasterloom as rl
+from rasterloom.errors import no_such_name
 from rasterloom.stream import FlightSource
 
 from .flight_server import refusing
@@ -76,6 +78,54 @@ def test_a_server_that_is_not_ours(code: grpc.StatusCode, kind: type[rl.Rasterlo
         loom.layers()
     assert type(caught.value) is kind
     assert caught.value.fields["url"] == f"http://{address}"
+
+
+@pytest.mark.parametrize(
+    ("reason", "fields", "hint"),
+    [
+        ("DUPLICATE_CELL", {}, "duplicates='first', 'last' or 'mean'"),
+        ("RESIDUAL_TOO_LARGE", {}, "resampling={column: 'average'}"),
+        ("NARROWING_LOSS", {}, "types='stored'"),
+        ("LAYER_EXISTS", {}, "replace=True"),
+        ("CRS_MISMATCH", {"crs": "EPSG:4326", "reference_crs": "(none)"}, "loom.register or loom.ingest with crs="),
+    ],
+)
+def test_what_helps_in_python_is_said(reason: str, fields: dict[str, str], hint: str) -> None:
+    error = rl.FailedPrecondition("it is so", reason=reason, fields=fields)
+    assert str(error).startswith("it is so; ")
+    assert hint in str(error)
+    assert str(pickle.loads(pickle.dumps(error))) == str(error)  # noqa: S301
+    assert error.message == "it is so"
+    assert str(rl.FailedPrecondition("it is so", reason="CRS_MISMATCH", fields={"crs": "EPSG:4326"})) == "it is so"
+
+
+def test_names_that_are_not_there_are_answered_by_those_that_are() -> None:
+    error = no_such_name("layer", "Sst", ["elevation", "oisst", "ssl", "sst_jan", "tt"])
+    assert str(error) == "there is no layer 'Sst' here: sst_jan, oisst, ssl, tt, elevation"
+    assert isinstance(error, KeyError)
+    assert isinstance(error, rl.NotFound)
+    assert str(no_such_name("layer", "a", [f"b{i}" for i in range(9)])).endswith("b0, b1, b2, b3, b4 and 4 more")
+    assert str(no_such_name("layer", "a", [])) == "there is no layer 'a' here, and no other"
+
+
+@pytest.mark.parametrize(
+    ("package", "use"),
+    [
+        ("pandas", lambda merge: merge.to_pandas()),
+        ("polars", lambda merge: merge.to_polars()),
+        ("duckdb", lambda merge: merge.to_duckdb()),
+        ("xarray", lambda merge: merge.to_xarray()),
+        ("rasterio", lambda _: rl.connect("http://127.0.0.1:1").ingest("a.tif", name="a")),
+    ],
+)
+def test_a_package_that_is_missing(package: str, use, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is said before anything is read, in one way."""
+    monkeypatch.setitem(sys.modules, package, None)
+    with rl.connect("http://127.0.0.1:1") as loom, pytest.raises(rl.NotInstalled) as caught:
+        use(loom.merge(["birds"]))
+    assert isinstance(caught.value, ImportError)
+    assert str(caught.value).endswith(f" needs {package}: pip install {package}")
+    assert caught.value.fields == {"package": package}
 
 
 def test_nobody_there() -> None:

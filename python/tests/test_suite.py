@@ -203,6 +203,16 @@ def test_a_merge_is_sent_to_a_worker(loom: rl.Loom) -> None:
         assert pool.submit(loom.layer, SST[0]).result() == loom.layer(SST[0])
 
 
+def test_lists_say_which_names_they_have(loom: rl.Loom) -> None:
+    with pytest.raises(KeyError, match=r"no layer 'coads' here: coads_sst_jan, .* more"):
+        loom.layers()["coads"]
+    with pytest.raises(KeyError, match="no layer 'zz' here: coads_sst_jan, oisst_19811231"):
+        loom.align(SST).relation("zz")
+    with pytest.raises(KeyError, match="no layer 'zz' here: coads_sst_jan"):
+        loom.check(SST[0])["zz"]
+    assert str(loom.layers("zzz")) == "no layer has 'zzz' in its name; loom.layers() lists all"
+
+
 def test_columns_may_have_the_names_of_coordinates(loom: rl.Loom) -> None:
     plain = loom.merge([SST[1]]).to_numpy()[SST[1]]
     for name in ("row", "col"):

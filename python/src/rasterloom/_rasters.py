@@ -244,14 +244,8 @@ def _open(rasterio: Any, path: str) -> Any:
 
 
 def _rasterio() -> Any:
-    try:
+    with errors.needs("rasterio", "reading raster files"):
         import rasterio  # pyright: ignore[reportMissingTypeStubs]
-    except ImportError as error:
-        raise errors.InvalidArgument(
-            "reading raster files needs rasterio: pip install 'rasterloom[ingest]'",
-            reason="INVALID_ARGUMENT",
-            fields={"field": "source", "missing": "rasterio"},
-        ) from error
     return cast("Any", rasterio)
 
 

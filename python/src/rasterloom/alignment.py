@@ -7,13 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 from rasterloom._gen.aligner.v1 import aligner_pb2
 from rasterloom._render import html_table, number, text_table, wrapped
+from rasterloom.errors import needs, no_such_name
 from rasterloom.grid import NOT_MEASURED, Grid, Relation
-from rasterloom.layers import severity_name
+from rasterloom.layers import name_of, severity_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from matplotlib.figure import Figure
+
+    from rasterloom.layers import Layer
 
 __all__ = ["AlignmentReport", "Issue"]
 
@@ -125,12 +128,13 @@ class AlignmentReport:
         """Whether the layers can be merged as they are, shifts included."""
         return self.strategy in ("MERGE", "SHIFT")
 
-    def relation(self, layer: str) -> Relation:
+    def relation(self, layer: str | Layer) -> Relation:
         """Give the relation of one layer, KeyError if it is not in the report."""
+        name = name_of(layer)
         for relation in self.relations:
-            if relation.layer == layer:
+            if relation.layer == name:
                 return relation
-        raise KeyError(layer)
+        raise no_such_name("layer", name, [relation.layer for relation in self.relations])
 
     def to_dict(self) -> dict[str, Any]:
         """Give the report as plain values, ready for JSON."""
@@ -150,7 +154,8 @@ class AlignmentReport:
             One panel per way of lying on the reference; layers with the same
             relation share one. An arrow is the shift.
         """
-        from rasterloom._plot import plot_alignment
+        with needs("matplotlib", "plot"):
+            from rasterloom._plot import plot_alignment
 
         return plot_alignment(self, cells=cells)
 

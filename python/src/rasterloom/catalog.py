@@ -391,7 +391,7 @@ class Catalog:
             found += [Layer.from_proto(layer, self._connection) for layer in page.layers]
             token = page.next_page_token
             if not token:
-                return LayerList(found)
+                return LayerList(found, containing)
 
     def layer(self, name: str | Layer) -> Layer:
         """Give one layer, by its name; of a layer, how it is now.

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, overload
 
 from rasterloom._gen.grid.v1 import grid_pb2
 from rasterloom._render import html_table, number, text_table
+from rasterloom.errors import no_such_name
 from rasterloom.grid import Vector
 from rasterloom.layers import Layer, Problem
 
@@ -160,7 +161,7 @@ class CheckList(Sequence[LayerCheck]):
         for check in self._checks:
             if check.layer.name == index:
                 return check
-        raise KeyError(index)
+        raise no_such_name("layer", index, [check.layer.name for check in self._checks])
 
     def __len__(self) -> int:
         return len(self._checks)

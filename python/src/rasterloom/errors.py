@@ -9,6 +9,8 @@ same for RPCs and for Arrow Flight streams. Never read the message in a program.
 from __future__ import annotations
 
 import reprlib
+from contextlib import contextmanager
+from difflib import SequenceMatcher
 from typing import TYPE_CHECKING, cast
 
 import grpc
@@ -18,7 +20,7 @@ from google.rpc import error_details_pb2, status_pb2  # pyright: ignore[reportMi
 from rasterloom._diagnose import why_unreachable
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Generator, Mapping, Sequence
 
     from rasterloom.connection import TLS
 
@@ -34,6 +36,7 @@ __all__ = [
     "Internal",
     "InvalidArgument",
     "NotFound",
+    "NotInstalled",
     "OutOfRange",
     "PermissionDenied",
     "RasterloomError",
@@ -44,9 +47,18 @@ __all__ = [
 ]
 
 DOMAIN = "rasterloom.dev"
+PROPOSED = 5
+"""Names that are told where there is none as was asked for."""
+NO_CRS = "(none)"
+"""How the server writes the CRS of a layer that has none."""
 STATUS_DETAILS = "grpc-status-details-bin"
 HINTS = {
     "COLUMN_REPEATED": "loom.merge({column: layer}) names columns otherwise",
+    "CRS_MISSING": "a layer without a CRS gets one by loom.register or loom.ingest with crs=…",
+    "DUPLICATE_CELL": "in a merge, duplicates='first', 'last' or 'mean' takes one value of them",
+    "LAYER_EXISTS": "loom.ingest(…, replace=True) replaces one that was ingested",
+    "NARROWING_LOSS": "types='stored' merges values as they are stored",
+    "RESIDUAL_TOO_LARGE": "as in loom.merge(…, resampling={column: 'average'})",
 }
 """What helps in Python, by reason: the server's sentences are for clients of any kind."""
 
@@ -63,8 +75,8 @@ class RasterloomError(Exception):
         The problem for programs, in UPPER_SNAKE: one of the server's
         (``rasterloom.fault.v1.Reason``), or ``SERVER_UNREACHABLE``,
         ``NOT_OFFERED``, ``INCOMPLETE_STREAM``, ``PROGRAM_NOT_FOUND``,
-        ``SUITE_NOT_STARTED``, ``NOT_OURS``, ``NOT_CONNECTED``, ``FORKED`` from the
-        client itself.
+        ``SUITE_NOT_STARTED``, ``NOT_OURS``, ``NOT_CONNECTED``, ``FORKED``,
+        ``NOT_INSTALLED`` from the client itself.
     fields : dict of str to str
         The names, measured values and limits of the message.
     code : str
@@ -88,7 +100,8 @@ class RasterloomError(Exception):
         self.fields = dict(fields or {})
 
     def __str__(self) -> str:
-        hint = HINTS.get(self.reason)
+        unknown = self.reason == "CRS_MISMATCH" and NO_CRS in self.fields.values()
+        hint = HINTS.get("CRS_MISSING" if unknown else self.reason)
         return self.message if hint is None else f"{self.message}; {hint}"
 
     def __reduce__(self) -> tuple[object, ...]:
@@ -111,6 +124,16 @@ class NotFound(RasterloomError, LookupError):
     """Something named in the request is not there."""
 
     code = "not_found"
+
+
+class NoSuchName(NotFound, KeyError):
+    """A list has nothing of that name."""
+
+
+class NotInstalled(RasterloomError, ImportError):
+    """Something needs a package that is not installed; ``fields`` has its name."""
+
+    code = "failed_precondition"
 
 
 class AlreadyExists(RasterloomError):
@@ -220,6 +243,37 @@ _BY_CODE: dict[int, type[RasterloomError]] = {
     15: DataLoss,
     16: Unauthenticated,
 }
+
+
+@contextmanager
+def needs(package: str, what: str) -> Generator[None]:
+    """Around an import: say of an optional package that is missing what needs it, and how to get it."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] != package:
+            raise
+        raise NotInstalled(
+            f"{what} needs {package}: pip install {package}", reason="NOT_INSTALLED", fields={"package": package}
+        ) from error
+
+
+def no_such_name(what: str, name: object, names: Sequence[str]) -> NoSuchName:
+    """Say that nothing has this name, and which names there are.
+
+    >>> print(no_such_name("layer", "coads", ["oisst_19811231", "coads_sst_jan", "nc_land"]))
+    there is no layer 'coads' here: coads_sst_jan, nc_land, oisst_19811231
+    """
+    asked = str(name).lower()
+
+    def strangeness(other: str) -> tuple[bool, bool, float]:
+        folded = other.lower()
+        return not folded.startswith(asked), asked not in folded, -SequenceMatcher(None, asked, folded).ratio()
+
+    nearest = sorted(names, key=strangeness)
+    more = f" and {len(nearest) - PROPOSED} more" if len(nearest) > PROPOSED else ""
+    there = f": {', '.join(nearest[:PROPOSED])}{more}" if nearest else ", and no other"
+    return NoSuchName(f"there is no {what} {name!r} here{there}", reason="LAYER_NOT_FOUND", fields={"layer": str(name)})
 
 
 def invalid(parameter: str, value: object, must: str) -> InvalidArgument:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from rasterloom.errors import InvalidArgument, invalid
+from rasterloom.errors import InvalidArgument, invalid, needs
 from rasterloom.grid import Grid, Window
 
 if TYPE_CHECKING:
@@ -234,7 +234,8 @@ def to_xarray(table: pa.Table) -> xr.Dataset:
     >>> ds.coads_sst_jan.attrs["verdict"]
     'IDENTICAL'
     """
-    import xarray as xr
+    with needs("xarray", "to_xarray"):
+        import xarray as xr
 
     lattice = _lattice_of(table)
     check_names(lattice.columns, ("x", "y"), "a dataset")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, cast, overload
 from rasterloom._gen.grid.v1 import grid_pb2
 from rasterloom._gen.layer.v1 import layer_pb2
 from rasterloom._render import crs_name, html_table, number, text_table
-from rasterloom.errors import FailedPrecondition, invalid
+from rasterloom.errors import FailedPrecondition, invalid, needs, no_such_name
 from rasterloom.grid import Grid
 
 if TYPE_CHECKING:
@@ -194,7 +194,8 @@ class Layer:
         olinda-l7-b1
         352 x 349 cells of 28.5 x 28.5; one in 4 along each side
         """
-        from rasterloom._preview import preview
+        with needs("matplotlib", "a preview"):
+            from rasterloom._preview import preview
 
         if self._source is None:
             raise FailedPrecondition(
@@ -234,8 +235,9 @@ class LayerList(Sequence[Layer]):
     ['nc_land', 'nc_tas_07']
     """
 
-    def __init__(self, layers: Sequence[Layer]) -> None:
+    def __init__(self, layers: Sequence[Layer], containing: str = "") -> None:
         self._layers = tuple(layers)
+        self._containing = containing
 
     @overload
     def __getitem__(self, index: int | str) -> Layer: ...
@@ -249,7 +251,7 @@ class LayerList(Sequence[Layer]):
         for layer in self._layers:
             if layer.name == index:
                 return layer
-        raise KeyError(index)
+        raise no_such_name("layer", index, self.names)
 
     def __len__(self) -> int:
         return len(self._layers)
@@ -283,6 +285,8 @@ class LayerList(Sequence[Layer]):
         ]
 
     def __str__(self) -> str:
+        if not self._layers and self._containing:
+            return f"no layer has {self._containing!r} in its name; loom.layers() lists all"
         if not self._layers:
             return "no layers; loom.adopt() takes over an existing catalog"
         return text_table(self._HEADERS, self._rows(), right=("cells", "step", "stored rows"))

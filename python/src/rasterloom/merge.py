@@ -22,7 +22,7 @@ from rasterloom._arrow import dtype_of, fields_of
 from rasterloom._gen.merger.v1 import export_pb2, merger_pb2
 from rasterloom._progress import BAR, progress_bar
 from rasterloom._render import html_table
-from rasterloom.errors import AlignmentWarning, RasterloomError
+from rasterloom.errors import AlignmentWarning, RasterloomError, needs
 from rasterloom.export import Export
 from rasterloom.plan import Plan
 
@@ -148,17 +148,22 @@ class Merge:
         ``options`` go to :meth:`pyarrow.Table.to_pandas`. By default integers
         with missing values become float64, as pandas has it.
         """
+        with needs("pandas", "to_pandas"):
+            import pandas  # noqa: F401  # pyright: ignore[reportUnusedImport] - before anything is read
+
         return self.to_arrow().to_pandas(**options)  # pyright: ignore[reportUnknownMemberType]
 
     def to_polars(self) -> pl.DataFrame:
         """Read as a polars DataFrame, without a copy where polars can."""
-        import polars as pl
+        with needs("polars", "to_polars"):
+            import polars as pl
 
         return cast("pl.DataFrame", pl.from_arrow(self.to_arrow()))  # pyright: ignore[reportUnknownMemberType]
 
     def to_duckdb(self, connection: duckdb.DuckDBPyConnection | None = None) -> duckdb.DuckDBPyRelation:
         """Read as a DuckDB relation, on ``connection`` or the default one."""
-        import duckdb
+        with needs("duckdb", "to_duckdb"):
+            import duckdb
 
         table = self.to_arrow()
         return duckdb.from_arrow(table) if connection is None else connection.from_arrow(table)
@@ -169,6 +174,9 @@ class Merge:
 
     def to_xarray(self) -> xr.Dataset:
         """Read as an xarray Dataset with dimensions (y, x); see :func:`to_xarray`."""
+        with needs("xarray", "to_xarray"):
+            import xarray  # noqa: F401  # pyright: ignore[reportUnusedImport] - before anything is read
+
         lattice.check_names({layer.column or layer.name for layer in self._spec.layers}, ("x", "y"), "a dataset")
         return lattice.to_xarray(self._table(self._by_index()))
 
