@@ -16,6 +16,8 @@ import rasterloom as rl
 if TYPE_CHECKING:
     import suite as demo_suite
 
+local_suite = sys.modules["rasterloom.local"]  # rl.local is the function
+LISTENING = "0A"
 BINARY = Path(__file__).resolve().parents[2] / ".bin" / "rasterloom"
 
 
@@ -94,6 +96,48 @@ def test_one_that_answers_is_taken(suite: demo_suite.Suite) -> None:
             loom.stop()
     with rl.connect(suite.url) as still:
         still.layers()
+
+
+@pytest.fixture
+def at_the_usual_place(suite: demo_suite.Suite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The suite of the tests, where one is looked for; none can be started in its place."""
+    monkeypatch.setattr(local_suite, "DEFAULT_URL", suite.url)
+    monkeypatch.delenv("RASTERLOOM_URL")
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    monkeypatch.setenv("RASTERLOOM_BINARY", str(tmp_path / "missing"))
+    return suite.url
+
+
+def test_our_own_at_the_usual_place_is_taken(at_the_usual_place: str) -> None:
+    with rl.local() as loom:
+        assert loom.url == at_the_usual_place
+
+
+def test_that_of_another_user_is_not(at_the_usual_place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    port = f":{int(at_the_usual_place.rpartition(':')[2]):04X} "
+    heading, *lines = Path("/proc/net/tcp").read_text().splitlines()
+    (ours,) = (line for line in lines if port in line and f" {LISTENING} " in line)
+    words = ours.split()
+    assert words[7] == str(os.getuid())
+    sockets = tmp_path / "tcp"
+    sockets.write_text("\n".join([heading, " ".join([*words[:7], str(os.getuid() + 1), *words[8:]])]))
+    monkeypatch.setattr(local_suite, "SOCKETS", (sockets,))
+    said = "another user's, and is not used: RASTERLOOM_URL="
+    with pytest.warns(UserWarning, match=said) as told, pytest.raises(rl.NotFound):
+        rl.local()
+    assert told[0].filename == __file__
+    monkeypatch.setenv("RASTERLOOM_URL", at_the_usual_place)
+    with rl.local() as loom:
+        assert not loom.started
+
+
+def test_where_nobody_says_whose_it_is_that_is_told(at_the_usual_place: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(local_suite, "SOCKETS", ())
+    with (
+        pytest.warns(UserWarning, match=f"using the suite at {at_the_usual_place}, which rl.local"),
+        rl.local() as loom,
+    ):
+        assert loom.url == at_the_usual_place
 
 
 def test_why_none_starts(database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,12 +8,15 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import threading
 import time
+import warnings
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from rasterloom import errors
 from rasterloom._flight import is_loopback
@@ -32,6 +35,9 @@ START_SECONDS = 150.0
 STOP_SECONDS = 45.0
 ANSWER_SECONDS = 5.0
 CALL_SECONDS = 60.0
+SOCKETS = (Path("/proc/net/tcp"), Path("/proc/net/tcp6"))
+"""Where Linux says who listens where: address, state and user in columns 2, 4 and 8."""
+LISTENING = "0A"
 
 
 class LocalLoom(Loom):
@@ -83,8 +89,9 @@ def local(
 ) -> LocalLoom:
     """Connect to a suite on this machine, and start one where none runs.
 
-    Without arguments, the suite at ``RASTERLOOM_URL`` (on this machine) or
-    ``http://127.0.0.1:7400`` is taken if one answers there. Else, one that an
+    Without arguments, the suite at ``RASTERLOOM_URL`` (on this machine) is taken
+    if one answers there, or, where that is not set, at
+    ``http://127.0.0.1:7400``, unless it is another user's. Else, one that an
     earlier call started for the same database; else ``rasterloom up`` is
     started on free ports. The program is the one that the environment variable
     ``RASTERLOOM_BINARY`` names, or on the ``PATH``, or built in the checkout.
@@ -129,8 +136,10 @@ def local(
         )
     if database_url is None and data_dir is None:
         named = os.environ.get(URL_VARIABLE)
-        url = named if named and is_loopback(named) else DEFAULT_URL
-        if _answers(url):
+        chosen = named is not None and is_loopback(named)
+        url = named if named is not None and chosen else DEFAULT_URL
+        # Before anything is said to it: a token is not for another user.
+        if (chosen or _may_be_ours(url)) and _answers(url):
             return LocalLoom(url, None)
     environment = _environment(database_url, data_dir)
     files = _files(environment)
@@ -194,6 +203,46 @@ _started: dict[int, _Suite] = {}
 def _connection(url: str, timeout: float) -> Connection:
     token = os.environ.get(TOKEN_VARIABLE) or None
     return Connection(aligner=url, schema=url, merger=url, flight=None, token=token, tls=None, timeout=timeout)
+
+
+def _may_be_ours(url: str) -> bool:
+    """Whether what listens at an address of this machine may be taken for ours; warns where that is not sure."""
+    listening = _listeners(urlsplit(url).port or 80)
+    if listening is None:
+        if _listens(url):
+            warnings.warn(f"using the suite at {url}, which rl.local() did not start", stacklevel=3)
+        return True
+    if listening - {0, os.getuid()}:  # root's are those of containers
+        warnings.warn(
+            f"what listens at {url} is another user's, and is not used: {URL_VARIABLE}={url} would take it",
+            stacklevel=3,
+        )
+        return False
+    return True
+
+
+def _listeners(port: int) -> set[int] | None:
+    """Give the users whose processes listen on a port of this machine; None where the system does not tell."""
+    found: set[int] | None = None
+    for table in SOCKETS:
+        try:
+            lines = table.read_text().splitlines()[1:]
+        except OSError:
+            continue
+        found = found or set()
+        for _, local, _, state, *_, uid in (line.split()[:8] for line in lines):
+            if state == LISTENING and int(local.rpartition(":")[2], 16) == port:
+                found.add(int(uid))
+    return found
+
+
+def _listens(url: str) -> bool:
+    parts = urlsplit(url)
+    try:
+        socket.create_connection((parts.hostname or "", parts.port or 80), ANSWER_SECONDS).close()
+    except OSError:
+        return False
+    return True
 
 
 def _answers(url: str) -> bool:
