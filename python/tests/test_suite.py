@@ -32,6 +32,11 @@ def differing(table: pa.Table, expected) -> int:
     return demo.compare(table, lattice, expected(lattice))
 
 
+def reading() -> bool:
+    """Whether a thread reads a stream."""
+    return any(thread.name.startswith("rasterloom-endpoint") for thread in threading.enumerate())
+
+
 def test_every_layer_is_adopted_as_it_was_stored(loom: rl.Loom) -> None:
     layers = loom.layers()
     assert len(layers) == 35
@@ -193,7 +198,28 @@ def test_arrow_libraries_take_a_merge_as_it_is(loom: rl.Loom) -> None:
     read = pa.RecordBatchReader.from_stream(merge)
     read.read_next_batch()
     del read
-    assert not [t for t in threading.enumerate() if t.name.startswith("rasterloom-endpoint")]
+    assert not reading()
+
+
+def test_a_reader_is_closed(loom: rl.Loom) -> None:
+    """It ends the read and its thread, and what is asked of it afterwards is no short table."""
+    merge = loom.merge(SST, batch_rows=100)
+    whole = merge.to_arrow()
+    reader = merge.to_reader()
+    assert isinstance(reader, pa.RecordBatchReader)
+    assert reader.read_all().equals(whole)
+    assert reader.schema.equals(whole.schema, check_metadata=True)
+    assert [b.num_rows for b in merge.to_reader()] == [b.num_rows for b in whole.to_batches()]
+    with merge.to_reader() as reader:
+        reader.read_next_batch()
+        assert reading()
+    assert not reading()
+    with pytest.raises(rl.FailedPrecondition, match="was closed"):
+        reader.read_all()
+    reader = merge.to_reader()
+    reader.read_next_batch()
+    del reader
+    assert not reading()
 
 
 def test_a_merge_is_sent_to_a_worker(loom: rl.Loom) -> None:

@@ -21,6 +21,7 @@ from rasterloom import lattice
 from rasterloom._arrow import dtype_of, fields_of
 from rasterloom._gen.merger.v1 import export_pb2, merger_pb2
 from rasterloom._progress import BAR, progress_bar
+from rasterloom._reader import Reader
 from rasterloom._render import html_table
 from rasterloom.errors import AlignmentWarning, RasterloomError, needs
 from rasterloom.export import Export
@@ -113,23 +114,21 @@ class Merge:
     def to_reader(self) -> pa.RecordBatchReader:
         """Read as a stream that other Arrow libraries can consume.
 
-        Those that know Arrow's PyCapsule interface take the merge itself.
-
-        Notes
-        -----
-        The read ends early when nothing refers to the reader any more. Its
-        ``close()`` is pyarrow's own, and ends nothing.
+        Those that know Arrow's PyCapsule interface take the merge itself. The
+        read ends early when the reader is closed, as by ``with``, or nothing
+        refers to it any more.
 
         Examples
         --------
         >>> pa.table(loom.merge(["coads_sst_jan"])).num_rows > 5000
         True
         """
-        schema, batches = self._read(self._spec)
-        return pa.RecordBatchReader.from_batches(schema, batches)
+        return Reader(*self._read(self._spec))
 
     def __arrow_c_stream__(self, requested_schema: object = None) -> object:
-        return cast("Any", self.to_reader()).__arrow_c_stream__(requested_schema)
+        # Whoever takes it releases it, which ends the read: no reader of ours is needed.
+        reader = pa.RecordBatchReader.from_batches(*self._read(self._spec))
+        return cast("Any", reader).__arrow_c_stream__(requested_schema)
 
     def to_arrow(self) -> pa.Table:
         """Read the whole table.
