@@ -114,7 +114,7 @@ def test_every_layer_of_the_demo_can_be_checked(loom: rl.Loom) -> None:
         ({"registration": "middle"}, rl.InvalidArgument, "INVALID_ARGUMENT"),
         ({"dtype": "complex64"}, rl.InvalidArgument, "INVALID_ARGUMENT"),
         ({"resolution": float("nan")}, rl.InvalidArgument, "INVALID_GRID"),
-        ({"bounds": (1.0, 2.0, 3.0)}, rl.InvalidArgument, "INVALID_GRID"),
+        ({"bounds": (1.0, 2.0, 3.0)}, rl.InvalidArgument, "INVALID_ARGUMENT"),
     ],
 )
 def test_what_cannot_be_registered(

@@ -179,6 +179,8 @@ def test_layers_are_taken_as_their_names(loom: rl.Loom) -> None:
     assert loom.check(sst[0]).ok
     assert [check.layer.name for check in loom.check(sst)] == SST
     assert loom.layer(sst[0]) == sst[0]
+    assert loom.layers()[sst[0]] == sst[0]
+    assert loom.check(sst)[sst[1]].layer == sst[1]
     assert loom.migrations.plan(loom.layer("nc_pr_01")).possible
     assert len(loom.migrations.list(sst[0])) == 0
     again = loom.register("again", sst[0].table, sst[0].grid)

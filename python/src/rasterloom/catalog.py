@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from rasterloom._choices import DTYPES, POINTS, PixelPoint, choice, crs_text, text
+from rasterloom._choices import DTYPES, POINTS, PixelPoint, box, choice, crs_text, number, text
 from rasterloom._gen.grid.v1 import grid_pb2
 from rasterloom._gen.layer.v1 import layer_pb2
 from rasterloom._gen.schema.v1 import coordinates_pb2, schema_pb2
 from rasterloom.check import CheckList, CoordinateCheck, LayerCheck
+from rasterloom.errors import invalid
 from rasterloom.layers import Layer, LayerList, name_of, names_of
 
 if TYPE_CHECKING:
@@ -176,11 +177,11 @@ class Catalog:
         """
         namespace, _, relation = table.rpartition(".")
         request = schema_pb2.RegisterLayerRequest(
-            name=name,
+            name=text("name", name),
             band=band,
             table=layer_pb2.Table(schema=namespace or "public", name=relation),
             declared_type=choice("dtype", dtype, DTYPES),
-            nodata=nodata,
+            nodata=number("nodata", nodata),
             registration=choice("registration", registration or "", POINTS),
             south_up=south_up,
             dry_run=dry_run,
@@ -188,9 +189,18 @@ class Catalog:
         if grid is not None:
             request.grid.CopyFrom(grid.to_proto())
         else:
-            rows, cols = shape or (0, 0)
+            try:
+                rows, cols = (int(count) for count in shape or (0, 0))
+            except (TypeError, ValueError):
+                raise invalid("shape", shape, "(rows, cols)") from None
             request.extent.CopyFrom(
-                grid_pb2.Extent(crs=crs_text(crs), bounds=bounds or (), rows=rows, cols=cols, resolution=resolution)
+                grid_pb2.Extent(
+                    crs=crs_text(crs),
+                    bounds=() if bounds is None else box("bounds", bounds),
+                    rows=rows,
+                    cols=cols,
+                    resolution=number("resolution", resolution),
+                )
             )
         return Layer.from_proto(
             self._connection.call(self._connection.schema.RegisterLayer, request, "schema").layer, self._connection
@@ -354,6 +364,7 @@ class Catalog:
         >>> checks.ok, checks[0].coordinates.registration
         (True, 'UPPER_LEFT')
         """
+        limit = number("tolerance", tolerance)
         names = self.layers().names if layers is None else names_of(layers)
         checks: list[LayerCheck] = []
         for name in names:
@@ -362,7 +373,7 @@ class Catalog:
             layer = Layer.from_proto(found.layer, self._connection)
             compared = None
             if coordinates and layer.has_coordinates and layer.format != "INVALID":
-                question = coordinates_pb2.ValidateCoordinatesRequest(layer=name, tolerance_pixels=tolerance)
+                question = coordinates_pb2.ValidateCoordinatesRequest(layer=name, tolerance_pixels=limit)
                 answer = self._connection.call(self._connection.coordinates.ValidateCoordinates, question, "schema")
                 compared = CoordinateCheck.from_proto(answer.validation)
             rows = max(found.rows_read, compared.rows if compared else 0)

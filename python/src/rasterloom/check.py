@@ -10,7 +10,7 @@ from rasterloom._gen.grid.v1 import grid_pb2
 from rasterloom._render import html_table, number, text_table
 from rasterloom.errors import no_such_name
 from rasterloom.grid import Vector
-from rasterloom.layers import Layer, Problem
+from rasterloom.layers import Layer, Problem, name_of
 
 if TYPE_CHECKING:
     from rasterloom._gen.schema.v1 import coordinates_pb2
@@ -143,25 +143,26 @@ class LayerCheck:
 class CheckList(Sequence[LayerCheck]):
     """Checks of layers as a list that prints as a table, here and in notebooks.
 
-    Indexed by position or by name of the layer.
+    Indexed by position, by name, or by a layer.
     """
 
     def __init__(self, checks: Sequence[LayerCheck]) -> None:
         self._checks = tuple(checks)
 
     @overload
-    def __getitem__(self, index: int | str) -> LayerCheck: ...
+    def __getitem__(self, index: int | str | Layer) -> LayerCheck: ...
     @overload
     def __getitem__(self, index: slice) -> CheckList: ...
-    def __getitem__(self, index: int | str | slice) -> LayerCheck | CheckList:
+    def __getitem__(self, index: int | str | Layer | slice) -> LayerCheck | CheckList:
         if isinstance(index, slice):
             return CheckList(self._checks[index])
         if isinstance(index, int):
             return self._checks[index]
+        name = name_of(index, "index")
         for check in self._checks:
-            if check.layer.name == index:
+            if check.layer.name == name:
                 return check
-        raise no_such_name("layer", index, [check.layer.name for check in self._checks])
+        raise no_such_name("layer", name, [check.layer.name for check in self._checks])
 
     def __len__(self) -> int:
         return len(self._checks)

@@ -224,7 +224,7 @@ class Layer:
 class LayerList(Sequence[Layer]):
     """Layers as a list that prints as a table, here and in notebooks.
 
-    Indexed by position or by name.
+    Indexed by position, by name, or by a layer.
 
     Examples
     --------
@@ -240,18 +240,19 @@ class LayerList(Sequence[Layer]):
         self._containing = containing
 
     @overload
-    def __getitem__(self, index: int | str) -> Layer: ...
+    def __getitem__(self, index: int | str | Layer) -> Layer: ...
     @overload
     def __getitem__(self, index: slice) -> LayerList: ...
-    def __getitem__(self, index: int | str | slice) -> Layer | LayerList:
+    def __getitem__(self, index: int | str | Layer | slice) -> Layer | LayerList:
         if isinstance(index, slice):
             return LayerList(self._layers[index])
         if isinstance(index, int):
             return self._layers[index]
+        name = name_of(index, "index")
         for layer in self._layers:
-            if layer.name == index:
+            if layer.name == name:
                 return layer
-        raise no_such_name("layer", index, self.names)
+        raise no_such_name("layer", name, self.names)
 
     def __len__(self) -> int:
         return len(self._layers)
