@@ -79,6 +79,26 @@ def test_a_server_that_stays_away_is_told_of_soon(loom: rl.Loom, monkeypatch: py
     assert caught.value.fields["rows"] == str(sum(came))
 
 
+@pytest.mark.parametrize(("limit", "value"), [("MAX_FAILURES", 1), ("PATIENCE", 0.1)])
+def test_a_server_that_says_nothing_is_told_of_too(
+    loom: rl.Loom, limit: str, value: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rasterloom.stream, limit, value)
+    merge = loom.merge(BANDS, batch_rows=2000, progress=False)
+    with cutting(merge.plan.flight_uri) as cut:
+        cut.limit = 1_500_000
+        source = FlightSource(cut.uri, timeout=10)
+
+        def silence(*_: object) -> None:
+            raise rl.DeadlineExceeded("it did not answer in time")
+
+        source._resumed = silence  # type: ignore[method-assign,assignment]
+        info = source.flight_info(merge.spec.SerializeToString())
+        with pytest.raises(rl.DeadlineExceeded, match=r"was cut after .* rows, and could not go on: it did not"):
+            list(source.batches(info))
+        source.close()
+
+
 def test_the_pauses_leave_a_server_time_to_start() -> None:
     from rasterloom.stream import FIRST_PAUSE, LONGEST_PAUSE, MAX_FAILURES
 

@@ -9,6 +9,7 @@ import json
 import math
 import queue
 import threading
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -42,6 +43,8 @@ MAX_FAILURES = 7
 FIRST_PAUSE, LONGEST_PAUSE = 0.2, 3.0
 """Seconds before a stream that was cut goes on: four times as many after each failure. A server that starts
 again has 16 s in all, and one that stays away is told of by then."""
+PATIENCE = 20.0
+"""Seconds after which nothing more is tried, where it takes long to find out that nobody answers."""
 
 FORGOTTEN = ("TICKET_INVALID", "TICKET_EXPIRED")
 """Of a ticket from before the server started again, or of an endpoint that waited too long for its turn."""
@@ -53,6 +56,10 @@ class _Cut(Exception):
     def __init__(self, fault: errors.RasterloomError) -> None:
         super().__init__(str(fault))
         self.fault = fault
+
+
+AWAY = (errors.Unavailable, errors.DeadlineExceeded, _Cut)
+"""What says that a stream may go on; a stream itself has no deadline, and only asking for the rest has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +180,7 @@ class FlightSource:
         stop = stop or threading.Event()
         last: _Last | None = None
         rows = failures = 0
+        patience_ends = 0.0
         cut: errors.RasterloomError | None = None
         while True:
             try:
@@ -187,12 +195,14 @@ class FlightSource:
                 cut = error.fault if isinstance(error, _Cut) else error
                 begun = last is not None or number > 0
                 forgotten = not failures and last is None and info is not None and cut.reason in FORGOTTEN
-                if not begun or not (forgotten or isinstance(error, (errors.Unavailable, _Cut))):
+                if not begun or not (forgotten or isinstance(error, AWAY)):
                     raise cut from None
+                if not failures:
+                    patience_ends = time.monotonic() + PATIENCE
+                pause = min(FIRST_PAUSE * 4**failures, LONGEST_PAUSE)
                 failures += 1
-                if failures > MAX_FAILURES or stop.is_set():
+                if failures > MAX_FAILURES or time.monotonic() > patience_ends or stop.wait(pause):
                     raise _gave_up(cut, number, rows) from None
-                stop.wait(min(FIRST_PAUSE * 4 ** (failures - 1), LONGEST_PAUSE))
             else:
                 return
 
