@@ -22,17 +22,17 @@ type ingestCommand struct {
 	Replace    bool      `help:"Replace layers of these names that were ingested."`
 	SameGridAs string    `help:"A layer whose grid the raster must have." placeholder:"LAYER"`
 	URL        string    `help:"Where the suite answers." default:"${url}" env:"RASTERLOOM_URL" placeholder:"URL"`
-	Python     string    `help:"Python that has our client, with its extra: pip install 'rasterloom[ingest]'." default:"python3" env:"RASTERLOOM_PYTHON" placeholder:"PROGRAM"`
+	Python     string    `help:"Python that has our client, with its extra: pip install './python[ingest]' in a checkout." default:"python3" env:"RASTERLOOM_PYTHON" placeholder:"PROGRAM"`
 }
 
 // Run runs the client, whose status becomes ours.
 func (c ingestCommand) Run(ctx context.Context) error {
 	python, err := exec.LookPath(c.Python)
 	if err != nil {
-		return fmt.Errorf("there is no %s: reading rasters needs Python with our client, pip install 'rasterloom[ingest]', and --python names one", c.Python)
+		return fmt.Errorf("there is no %s: reading rasters needs Python with our client, pip install './python[ingest]' in a checkout, and --python names one", c.Python)
 	}
 	if exec.CommandContext(ctx, python, "-c", "import rasterloom, rasterio").Run() != nil {
-		return fmt.Errorf("%s has not our client, or not rasterio, which reading rasters needs: %s -m pip install 'rasterloom[ingest]', or --python names another", python, python)
+		return fmt.Errorf("%s has not our client, or not rasterio, which reading rasters needs: %s -m pip install './python[ingest]' in a checkout, or --python names another", python, python)
 	}
 	client := exec.CommandContext(ctx, python, append([]string{"-m", "rasterloom", "ingest"}, c.arguments()...)...)
 	client.Stdin, client.Stdout, client.Stderr = os.Stdin, os.Stdout, os.Stderr

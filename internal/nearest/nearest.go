@@ -7,8 +7,12 @@ import (
 	"unicode/utf8"
 )
 
+// leastPart is the length from which a part of a name says which one is meant.
+const leastPart = 3
+
 // To gives up to n of the names that are most like name by the number of
-// single-character edits, none that differs in more than half of it.
+// single-character edits, none that differs in more than half of it, and then those
+// that begin with it, or hold it.
 func To(name string, names []string, n int) []string {
 	type near struct {
 		name  string
@@ -18,8 +22,15 @@ func To(name string, names []string, n int) []string {
 	folded := []rune(strings.ToLower(name))
 	var found []near
 	for _, other := range names {
-		if e := edits(folded, []rune(strings.ToLower(other)), limit); e <= limit {
+		lower := strings.ToLower(other)
+		switch e := edits(folded, []rune(lower), limit); {
+		case e <= limit:
 			found = append(found, near{other, e})
+		case len(folded) < leastPart:
+		case strings.HasPrefix(lower, string(folded)):
+			found = append(found, near{other, limit + 1})
+		case strings.Contains(lower, string(folded)):
+			found = append(found, near{other, limit + 2})
 		}
 	}
 	slices.SortStableFunc(found, func(a, b near) int { return a.edits - b.edits })

@@ -8,7 +8,7 @@ import (
 )
 
 func TestTheNearestComeFirstAndNothingFar(t *testing.T) {
-	names := []string{"elevation", "birds", "Bird", "brids", "soil"}
+	names := []string{"elevation", "birds", "Bird", "brids", "soil", "nc_relief_b1", "Relief_2000_B1"}
 	for _, c := range []struct {
 		name string
 		n    int
@@ -18,6 +18,8 @@ func TestTheNearestComeFirstAndNothingFar(t *testing.T) {
 		{"BRIDS", 1, []string{"brids"}},
 		{"temperature", 3, nil},
 		{"", 3, nil},
+		{"relief", 3, []string{"Relief_2000_B1", "nc_relief_b1"}},
+		{"b1", 9, nil},
 	} {
 		if got := To(c.name, names, c.n); !slices.Equal(got, c.want) {
 			t.Errorf("%q: %v, want %v", c.name, got, c.want)

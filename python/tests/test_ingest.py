@@ -425,7 +425,7 @@ def test_the_command_of_the_suite(loom: rl.Loom) -> None:
     same(loom, "by_program", of_file(path, 1))
     done = subprocess.run([*command, "--python=/bin/false"], check=False, capture_output=True, text=True)
     assert done.returncode == 1
-    assert "pip install 'rasterloom[ingest]'" in done.stderr
+    assert "pip install './python[ingest]'" in done.stderr
 
 
 def test_the_command_line(loom: rl.Loom) -> None:
