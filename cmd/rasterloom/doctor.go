@@ -220,6 +220,7 @@ func (d *doctor) access(ctx context.Context) {
 		return
 	}
 	d.say("access", stateOK, "", "may read the catalog: reader, or more")
+	d.migrations(ctx)
 	if len(all.GetLayers()) == 0 {
 		d.say("catalog", stateWarning, "`rasterloom layers adopt` takes over an existing catalog; `rasterloom ingest` sends rasters", "has no layer")
 		return
@@ -240,6 +241,42 @@ func (d *doctor) access(ctx context.Context) {
 	}
 	if readable != "" {
 		d.flight(ctx, readable)
+	}
+}
+
+// manyMigrations is as many as can be asked for at once; the newest come first.
+const manyMigrations = 1000
+
+// migrations looks whether one of them waits for somebody to mend something.
+func (d *doctor) migrations(ctx context.Context) {
+	list, err := ask(ctx, d.c.client, "schema", d.c.client.migrations().ListMigrations, &schemav1.ListMigrationsRequest{Limit: manyMigrations})
+	if err != nil {
+		d.say("migrations", stateFailed, "", "%v", err)
+		return
+	}
+	live := 0
+	var stand []finding
+	for _, m := range list.GetMigrations() {
+		if m.GetState() >= schemav1.MigrationState_MIGRATION_STATE_FINALIZED {
+			continue
+		}
+		live++
+		name := fmt.Sprintf("%s of layer %s", m.GetId(), m.GetLayer())
+		switch m.GetCondition() {
+		case schemav1.MigrationCondition_MIGRATION_CONDITION_FAILED:
+			stand = append(stand, finding{State: stateFailed, Message: fmt.Sprintf("%s failed: %s %s", name, m.GetFailure().GetReason(), m.GetFailure().GetMessage()),
+				Mend: "mend what it names, then " + painter{}.next(m) + ": `rasterloom migrate show " + m.GetId() + "` shows it whole"})
+		case schemav1.MigrationCondition_MIGRATION_CONDITION_PAUSED:
+			stand = append(stand, finding{State: stateWarning, Message: name + " is paused, and each write to its table costs twice",
+				Mend: painter{}.next(m) + " it by `rasterloom migrate`"})
+		}
+	}
+	for _, f := range stand {
+		f.Check = "migrations"
+		d.findings = append(d.findings, f)
+	}
+	if len(stand) == 0 {
+		d.say("migrations", stateOK, "", "%s under way, none failed", plural(live, "migration"))
 	}
 }
 

@@ -161,9 +161,19 @@ func (c watchCommand) Run(ctx context.Context) error {
 		return &askError{client: c.client, service: "schema", err: err, stopped: ctx.Err() != nil}
 	}
 	if c.Output != "json" {
-		return c.printMigration(m)
+		if err := c.printMigration(m); err != nil {
+			return err
+		}
+	}
+	if m.GetCondition() == schemav1.MigrationCondition_MIGRATION_CONDITION_FAILED {
+		return clientError(statusFailed) // why has been printed
 	}
 	return nil
+}
+
+// Help is what --help says besides.
+func (watchCommand) Help() string {
+	return `Exit status: 0 it waits for somebody, or is over; 1 it failed; 3 the service cannot be reached. A migration that somebody paused waits for him.`
 }
 
 // progress is one line: a bar while rows are copied, the state otherwise.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"os"
@@ -59,6 +60,11 @@ type planMigrationCommand struct {
 	migrationSpec
 }
 
+// Help is what --help says besides.
+func (planMigrationCommand) Help() string {
+	return `Exit status: 0 it can be started; 1 something stands in its way, or the disk is too small; 3 the service cannot be reached.`
+}
+
 // Run explains a migration.
 func (c planMigrationCommand) Run(ctx context.Context) error {
 	res, err := ask(ctx, c.client, "schema", c.migrations().PlanMigration, &schemav1.PlanMigrationRequest{
@@ -67,10 +73,17 @@ func (c planMigrationCommand) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if c.Output == "json" {
-		return printJSON(standardOut, res)
+	plan := res.GetPlan()
+	full := plan.DiskHeadroomBytes != nil && plan.GetDiskBytes()+plan.GetWalBytes() > plan.GetDiskHeadroomBytes()
+	// What `start` would refuse is no success for a script that plans first.
+	var refused error
+	if len(plan.GetRefusals()) > 0 || full {
+		refused = clientError(statusFailed)
 	}
-	p, plan := newPainter(os.Stdout), res.GetPlan()
+	if c.Output == "json" {
+		return cmp.Or(printJSON(standardOut, res), refused)
+	}
+	p := newPainter(os.Stdout)
 	if len(plan.GetRefusals()) > 0 {
 		p.line(red, "Not possible", fmt.Sprintf(": layer %q cannot be migrated as it is.", c.Layer))
 		for _, r := range plan.GetRefusals() {
@@ -79,14 +92,14 @@ func (c planMigrationCommand) Run(ctx context.Context) error {
 				p.prose("    ", "To do: "+r.GetFix())
 			}
 		}
-		return nil
+		return refused
 	}
 	p.line(bold, c.Layer, fmt.Sprintf(": %s rows, %s with indexes", grouped(plan.GetRows()), size(plan.GetTableBytes())))
 	fmt.Fprintf(p, "  needs about %s of disk until it is finalized, makes about %s of write-ahead log, and takes about %v\n",
 		size(plan.GetDiskBytes()), size(plan.GetWalBytes()), plan.GetEstimate().AsDuration().Round(100*time.Millisecond))
 	if plan.DiskHeadroomBytes != nil {
 		left := fmt.Sprintf("%s left", size(plan.GetDiskHeadroomBytes()))
-		if plan.GetDiskBytes()+plan.GetWalBytes() > plan.GetDiskHeadroomBytes() {
+		if full {
 			left = p.paint(red, left+", which is not enough")
 		}
 		fmt.Fprintf(p, "  disk: %s\n", left)
@@ -99,6 +112,9 @@ func (c planMigrationCommand) Run(ctx context.Context) error {
 	}
 	for _, d := range plan.GetDependents() {
 		fmt.Fprintf(p, "  carries %s %s\n", d.GetKind(), d.GetName())
+	}
+	if full {
+		return refused
 	}
 	fmt.Fprintf(p, "\nStart it with: rasterloom migrate start %s%s\n", c.Layer, c.flags())
 	return nil

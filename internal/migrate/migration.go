@@ -204,6 +204,16 @@ type DifferingRow struct {
 	What string `json:"what"`
 }
 
+// Count is how many migrations of one kind there are.
+type Count struct {
+	Level     Level
+	State     State
+	Condition Condition
+	Number    int64
+	// Oldest is how long the one that has been in its state for longest has.
+	Oldest time.Duration
+}
+
 // Lease lets its holder take arrows: the owner of the newest fence.
 type Lease struct {
 	ID    ID

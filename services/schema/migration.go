@@ -20,8 +20,7 @@ import (
 // migrations builds the services of migrations and of coordinates and starts the
 // worker once ready is closed; drain ends the calls that wait for it, stop ends it. What it was doing is rolled back, and another replica, or
 // the next start, goes on from there.
-func migrations(db *pgstore.Store, keeper *catalog.Keeper, cfg Config, log *zap.Logger, ready <-chan struct{}) (handlers map[string]http.Handler, drain, stop func()) {
-	m := db.Migrations()
+func migrations(m *pgstore.Migrations, keeper *catalog.Keeper, cfg Config, log *zap.Logger, ready <-chan struct{}) (handlers map[string]http.Handler, drain, stop func()) {
 	w := worker.New(m, m, worker.Config{Lease: cfg.MigrationLease}, log.Named("migration"))
 	handlers = map[string]http.Handler{}
 	served := rpc.NewMigrations(keeper, m, w.Wake)

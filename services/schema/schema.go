@@ -47,7 +47,13 @@ func New(ctx context.Context, cfg Config, deps boot.Deps) (*boot.Service, error)
 	}
 	keeper := catalog.New(store{db})
 	path, handler := schemav1connect.NewSchemaServiceHandler(rpc.New(keeper), wire.Options()...)
-	handlers, drain, stop := migrations(db, keeper, cfg, log, opened.ready)
+	m := db.Migrations()
+	if err := newMigrationMetrics(deps.Metrics, m.Count); err != nil {
+		opened.close()
+		db.Close()
+		return nil, err
+	}
+	handlers, drain, stop := migrations(m, keeper, cfg, log, opened.ready)
 	handlers[path] = handler
 	path, handler, puts := ingests(db, opened.check, keeper, cfg.Ingest, deps)
 	handlers[path] = handler

@@ -59,7 +59,7 @@ func TestDoctorCommand(t *testing.T) {
 		}
 	}
 	at := "--url=" + s.schema
-	doctor(0, map[string]string{"schema": "ok", "aligner": "ok", "merger": "ok", "schema version": "ok", "merger clock": "ok", "access": "ok", "catalog": "warning"}, at)
+	doctor(0, map[string]string{"schema": "ok", "aligner": "ok", "merger": "ok", "schema version": "ok", "merger clock": "ok", "access": "ok", "migrations": "ok", "catalog": "warning"}, at)
 	if got := command(t, bin, "layers", "adopt", at); got.status != 0 {
 		t.Fatal(got.err)
 	}

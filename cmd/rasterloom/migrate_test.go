@@ -1,0 +1,122 @@
+package main
+
+import (
+	"context"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"connectrpc.com/connect"
+
+	schemav1 "github.com/rasterloom/rasterloom/gen/rasterloom/schema/v1"
+	"github.com/rasterloom/rasterloom/gen/rasterloom/schema/v1/schemav1connect"
+)
+
+// migrations is a service that has one migration and one plan.
+type migrations struct {
+	schemav1connect.UnimplementedMigrationServiceHandler
+	migration *schemav1.Migration
+	plan      *schemav1.MigrationPlan
+}
+
+func (m migrations) ListMigrations(context.Context, *connect.Request[schemav1.ListMigrationsRequest]) (*connect.Response[schemav1.ListMigrationsResponse], error) {
+	return connect.NewResponse(&schemav1.ListMigrationsResponse{Migrations: []*schemav1.Migration{m.migration}}), nil
+}
+
+func (m migrations) StartMigration(context.Context, *connect.Request[schemav1.StartMigrationRequest]) (*connect.Response[schemav1.StartMigrationResponse], error) {
+	return connect.NewResponse(&schemav1.StartMigrationResponse{Migration: m.migration}), nil
+}
+
+func (m migrations) PlanMigration(context.Context, *connect.Request[schemav1.PlanMigrationRequest]) (*connect.Response[schemav1.PlanMigrationResponse], error) {
+	return connect.NewResponse(&schemav1.PlanMigrationResponse{Plan: m.plan}), nil
+}
+
+func (m migrations) WatchMigration(_ context.Context, _ *connect.Request[schemav1.WatchMigrationRequest], stream *connect.ServerStream[schemav1.WatchMigrationResponse]) error {
+	return stream.Send(&schemav1.WatchMigrationResponse{Migration: m.migration})
+}
+
+// served has the command line ask a service of migrations of the test.
+func served(t *testing.T, service schemav1connect.MigrationServiceHandler) {
+	t.Helper()
+	_, handler := schemav1connect.NewMigrationServiceHandler(service)
+	server := httptest.NewUnstartedServer(handler)
+	server.Config.Protocols = new(http.Protocols)
+	server.Config.Protocols.SetUnencryptedHTTP2(true)
+	server.Start()
+	t.Cleanup(server.Close)
+	t.Setenv("RASTERLOOM_CONFIG", "/dev/null")
+	t.Setenv("RASTERLOOM_URL", server.URL)
+}
+
+// outcome runs a command line and gives its error.
+func outcome(t *testing.T, line string) error {
+	t.Helper()
+	parsed, err := parse(noSettings, strings.Fields(line))
+	if err != nil {
+		t.Fatalf("%s: %v", line, err)
+	}
+	parsed.BindTo(t.Context(), (*context.Context)(nil))
+	return parsed.Run()
+}
+
+// A script sees by the status that a migration failed, or cannot be made.
+func TestFailedMigrationIsNoSuccess(t *testing.T) {
+	const (
+		failed  = schemav1.MigrationCondition_MIGRATION_CONDITION_FAILED
+		paused  = schemav1.MigrationCondition_MIGRATION_CONDITION_PAUSED
+		running = schemav1.MigrationCondition_MIGRATION_CONDITION_RUNNING
+	)
+	stands := func(c schemav1.MigrationCondition) migrations {
+		m := &schemav1.Migration{Id: "m1", Layer: "birds", State: schemav1.MigrationState_MIGRATION_STATE_SYNCED, Condition: c}
+		if c == failed {
+			m.Failure = &schemav1.MigrationFailure{Reason: "LAYER_CHANGED", Message: "the table was altered"}
+		}
+		return migrations{migration: m}
+	}
+	refused := migrations{plan: &schemav1.MigrationPlan{Refusals: []*schemav1.Refusal{{Code: "COLUMNS", Message: "no"}}}}
+	small := migrations{plan: &schemav1.MigrationPlan{DiskBytes: 2, DiskHeadroomBytes: new(int64(1))}}
+	for _, c := range []struct {
+		service migrations
+		line    string
+		want    int
+	}{
+		{stands(failed), "migrate watch birds", statusFailed},
+		{stands(failed), "migrate watch birds -o json", statusFailed},
+		{stands(failed), "migrate start birds --watch", statusFailed},
+		{stands(failed), "migrate show birds", 0},
+		{stands(paused), "migrate watch birds", 0},
+		{stands(running), "migrate start birds --watch", 0},
+		{refused, "migrate plan birds", statusFailed},
+		{refused, "migrate plan birds -o json", statusFailed},
+		{small, "migrate plan birds", statusFailed},
+		{migrations{plan: &schemav1.MigrationPlan{}}, "migrate plan birds", 0},
+	} {
+		served(t, c.service)
+		status := 0
+		if err := outcome(t, c.line); err != nil {
+			status = report(nil, err, false)
+		}
+		if status != c.want {
+			t.Errorf("%s: status %d, want %d", c.line, status, c.want)
+		}
+	}
+}
+
+// The doctor names a migration that waits for somebody to mend something.
+func TestDoctorNamesFailedMigrations(t *testing.T) {
+	served(t, migrations{migration: &schemav1.Migration{
+		Id: "m7", Layer: "birds", State: schemav1.MigrationState_MIGRATION_STATE_SYNCED, Condition: schemav1.MigrationCondition_MIGRATION_CONDITION_FAILED,
+		Failure: &schemav1.MigrationFailure{Reason: "LAYER_CHANGED", Message: "the table was altered"},
+	}})
+	parsed, err := parse(noSettings, []string{"doctor"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := &doctor{c: parsed.cli.Doctor}
+	d.migrations(t.Context())
+	if len(d.findings) != 1 || d.findings[0].State != stateFailed || d.findings[0].Mend == "" ||
+		!strings.Contains(d.findings[0].Message, "m7 of layer birds failed: LAYER_CHANGED the table was altered") {
+		t.Errorf("%+v", d.findings)
+	}
+}
