@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"os"
 	"strings"
 	"time"
 
@@ -37,7 +38,7 @@ type connection struct {
 	AlignerURL        string `help:"Where the aligner answers, if elsewhere." env:"RASTERLOOM_ALIGNER_URL" placeholder:"URL" group:"Connection"`
 	MergerURL         string `help:"Where the merger answers, if elsewhere." env:"RASTERLOOM_MERGER_URL" placeholder:"URL" group:"Connection"`
 	boot.ClientConfig `group:"Connection"`
-	Timeout           time.Duration `help:"Longest time to wait for an answer." default:"2m" env:"RASTERLOOM_TIMEOUT" group:"Connection"`
+	Timeout           time.Duration `help:"Longest time to wait for an answer. What plans or moves a migration takes as long as its table is large." default:"2m" env:"RASTERLOOM_TIMEOUT" group:"Connection"`
 }
 
 // client is the flags of every command that asks a running suite and prints what
@@ -124,9 +125,19 @@ func ask[Req, Res any](ctx context.Context, c client, service string,
 ) (*Res, error) {
 	limited, cancel := context.WithTimeout(ctx, c.Timeout)
 	defer cancel()
+	return askWithin(ctx, limited, c, service, call, req)
+}
+
+// askWithin is ask with the limit that a context has; ctx is the one of the command.
+func askWithin[Req, Res any](ctx, limited context.Context, c client, service string,
+	call func(context.Context, *connect.Request[Req]) (*connect.Response[Res], error), req *Req,
+) (*Res, error) {
 	res, err := call(limited, connect.NewRequest(req))
 	if err != nil {
 		failed := &askError{client: c, service: service, err: err, stopped: ctx.Err() != nil}
+		// The server is told of our limit, and may be the first to find it passed.
+		end, bounded := limited.Deadline()
+		failed.waited = bounded && time.Until(end) <= c.Timeout/10
 		if connect.CodeOf(err) == connect.CodeUnimplemented {
 			// Which release does not know the call is worth another question.
 			if answer, err := c.health(ctx, c.url(service), ""); err == nil {
@@ -136,6 +147,17 @@ func ask[Req, Res any](ctx context.Context, c client, service string,
 		return nil, failed
 	}
 	return res.Msg, nil
+}
+
+// askLong is ask for a call that takes as long as a table is large: it has no limit of
+// ours, and who waits is told what for. A server that is gone is found out all the
+// same, by the pings of the connection.
+func askLong[Req, Res any](ctx context.Context, c client, service, what string,
+	call func(context.Context, *connect.Request[Req]) (*connect.Response[Res], error), req *Req,
+) (*Res, error) {
+	done := newPainter(os.Stderr).waiting(what)
+	defer done()
+	return askWithin(ctx, ctx, c, service, call, req)
 }
 
 // flightFailed turns the error of a call by Arrow Flight, asked of an address, into
@@ -209,6 +231,7 @@ type askError struct {
 	service string
 	err     error
 	stopped bool   // by Ctrl-C
+	waited  bool   // as long as --timeout allows
 	release string // of a service that does not know the call; empty: it is none of ours
 }
 
@@ -231,7 +254,14 @@ func (e *askError) fault() *fault.Error {
 		// What net/http makes of a peer that hangs up as it is greeted.
 		return fault.New(fault.Unavailable, fault.ServiceUnavailable, "%s", unreached(e.service, at, e.err))
 	case connect.CodeDeadlineExceeded:
-		return fault.New(fault.Unavailable, fault.ServiceUnavailable, "no answer from %s within %v; --timeout allows more", at, e.client.Timeout)
+		if e.waited {
+			return fault.New(fault.Unavailable, fault.ServiceUnavailable, "no answer from %s within %v; --timeout allows more", at, e.client.Timeout)
+		}
+		said := "a limit of the server"
+		if answer, ok := errors.AsType[*connect.Error](e.err); ok && answer.Message() != "" {
+			said = answer.Message()
+		}
+		return fault.New(fault.Limit, fault.LimitExceeded, "%s ended the call: %s", at, said)
 	}
 	f := fault.From(wire.FromConnect(e.service, e.err))
 	switch {

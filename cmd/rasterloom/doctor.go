@@ -307,7 +307,11 @@ func (d *doctor) reachFlight(ctx context.Context, at string) error {
 	limited, cancel := context.WithTimeout(ctx, asker.Timeout)
 	defer cancel()
 	if err := table.Reach(limited, conn); err != nil {
-		return asker.flightFailed(ctx, at, err)
+		failed := asker.flightFailed(ctx, at, err)
+		if asked, ok := errors.AsType[*askError](failed); ok {
+			asked.waited = limited.Err() != nil
+		}
+		return failed
 	}
 	return nil
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -11,6 +12,7 @@ import (
 	"connectrpc.com/connect"
 	"google.golang.org/protobuf/encoding/protojson"
 
+	"github.com/rasterloom/rasterloom/fault"
 	schemav1 "github.com/rasterloom/rasterloom/gen/rasterloom/schema/v1"
 	"github.com/rasterloom/rasterloom/gen/rasterloom/schema/v1/schemav1connect"
 	"github.com/rasterloom/rasterloom/internal/wire"
@@ -47,7 +49,7 @@ func (c startMigrationCommand) Run(ctx context.Context) error {
 	if key == "" {
 		key = "cli-" + rand.Text()
 	}
-	res, err := ask(ctx, c.client, "schema", c.migrations().StartMigration, &schemav1.StartMigrationRequest{
+	res, err := askLong(ctx, c.client, "schema", "the rows of layer "+c.Layer+" are counted", c.migrations().StartMigration, &schemav1.StartMigrationRequest{
 		Spec: c.message(), IdempotencyKey: key, DiskHeadroomBytes: c.DiskHeadroom,
 	})
 	if err != nil {
@@ -206,7 +208,7 @@ type operatorArg struct {
 func operate[Req, Res any, Answer interface {
 	*Res
 	GetMigration() *schemav1.Migration
-}](ctx context.Context, c operatorArg,
+}](ctx context.Context, c operatorArg, what string,
 	call func(context.Context, *connect.Request[Req]) (*connect.Response[Res], error), request func(id, etag string) *Req,
 ) error {
 	m, err := c.find(ctx)
@@ -217,7 +219,11 @@ func operate[Req, Res any, Answer interface {
 	if etag == "" {
 		etag = m.GetEtag()
 	}
-	res, err := ask(ctx, c.client, "schema", call, request(m.GetId(), etag))
+	res, err := askLong(ctx, c.client, "schema", what, call, request(m.GetId(), etag))
+	if asked, ok := errors.AsType[*askError](err); ok && asked.stopped {
+		// It may have been done by then.
+		return fault.New(fault.Unavailable, fault.FlightCancelled, "stopped; `rasterloom migrate show %s` says how it stands", m.GetId()).With("migration", m.GetId())
+	}
 	if err != nil {
 		return err
 	}
@@ -240,42 +246,42 @@ type (
 
 // Run stops a migration where it is.
 func (c pauseCommand) Run(ctx context.Context) error {
-	return operate(ctx, c.operatorArg, c.migrations().PauseMigration, func(id, etag string) *schemav1.PauseMigrationRequest {
+	return operate(ctx, c.operatorArg, "the migration is looked at", c.migrations().PauseMigration, func(id, etag string) *schemav1.PauseMigrationRequest {
 		return &schemav1.PauseMigrationRequest{Id: id, Etag: etag}
 	})
 }
 
 // Run lets a migration go on.
 func (c resumeCommand) Run(ctx context.Context) error {
-	return operate(ctx, c.operatorArg, c.migrations().ResumeMigration, func(id, etag string) *schemav1.ResumeMigrationRequest {
+	return operate(ctx, c.operatorArg, "the migration is looked at", c.migrations().ResumeMigration, func(id, etag string) *schemav1.ResumeMigrationRequest {
 		return &schemav1.ResumeMigrationRequest{Id: id, Etag: etag}
 	})
 }
 
 // Run gives the name to the new table.
 func (c cutOverCommand) Run(ctx context.Context) error {
-	return operate(ctx, c.operatorArg, c.migrations().CutOver, func(id, etag string) *schemav1.CutOverRequest {
+	return operate(ctx, c.operatorArg, "the locks are tried for", c.migrations().CutOver, func(id, etag string) *schemav1.CutOverRequest {
 		return &schemav1.CutOverRequest{Id: id, Etag: etag}
 	})
 }
 
 // Run gives the name back to the old table.
 func (c rollbackCommand) Run(ctx context.Context) error {
-	return operate(ctx, c.operatorArg, c.migrations().Rollback, func(id, etag string) *schemav1.RollbackRequest {
+	return operate(ctx, c.operatorArg, "the locks are tried for", c.migrations().Rollback, func(id, etag string) *schemav1.RollbackRequest {
 		return &schemav1.RollbackRequest{Id: id, Etag: etag}
 	})
 }
 
 // Run drops the old table.
 func (c finalizeCommand) Run(ctx context.Context) error {
-	return operate(ctx, c.operatorArg, c.migrations().Finalize, func(id, etag string) *schemav1.FinalizeRequest {
+	return operate(ctx, c.operatorArg, "both tables are compared once more, then the old one is dropped", c.migrations().Finalize, func(id, etag string) *schemav1.FinalizeRequest {
 		return &schemav1.FinalizeRequest{Id: id, Etag: etag, DropOldTable: c.DropOldTable, DropName: c.DropName, LoseWrites: c.LoseWrites}
 	})
 }
 
 // Run gives a migration up.
 func (c abortCommand) Run(ctx context.Context) error {
-	return operate(ctx, c.operatorArg, c.migrations().AbortMigration, func(id, etag string) *schemav1.AbortMigrationRequest {
+	return operate(ctx, c.operatorArg, "the locks are tried for", c.migrations().AbortMigration, func(id, etag string) *schemav1.AbortMigrationRequest {
 		return &schemav1.AbortMigrationRequest{Id: id, Etag: etag}
 	})
 }

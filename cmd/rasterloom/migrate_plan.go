@@ -67,7 +67,7 @@ func (planMigrationCommand) Help() string {
 
 // Run explains a migration.
 func (c planMigrationCommand) Run(ctx context.Context) error {
-	res, err := ask(ctx, c.client, "schema", c.migrations().PlanMigration, &schemav1.PlanMigrationRequest{
+	res, err := askLong(ctx, c.client, "schema", "the rows of layer "+c.Layer+" are counted", c.migrations().PlanMigration, &schemav1.PlanMigrationRequest{
 		Spec: c.message(), DiskHeadroomBytes: c.DiskHeadroom,
 	})
 	if err != nil {

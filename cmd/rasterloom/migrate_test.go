@@ -2,10 +2,12 @@ package main
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"connectrpc.com/connect"
 
@@ -18,6 +20,14 @@ type migrations struct {
 	schemav1connect.UnimplementedMigrationServiceHandler
 	migration *schemav1.Migration
 	plan      *schemav1.MigrationPlan
+	finalize  func(context.Context) error
+}
+
+func (m migrations) Finalize(ctx context.Context, _ *connect.Request[schemav1.FinalizeRequest]) (*connect.Response[schemav1.FinalizeResponse], error) {
+	if err := m.finalize(ctx); err != nil {
+		return nil, err
+	}
+	return connect.NewResponse(&schemav1.FinalizeResponse{Migration: m.migration}), nil
 }
 
 func (m migrations) ListMigrations(context.Context, *connect.Request[schemav1.ListMigrationsRequest]) (*connect.Response[schemav1.ListMigrationsResponse], error) {
@@ -118,5 +128,47 @@ func TestDoctorNamesFailedMigrations(t *testing.T) {
 	if len(d.findings) != 1 || d.findings[0].State != stateFailed || d.findings[0].Mend == "" ||
 		!strings.Contains(d.findings[0].Message, "m7 of layer birds failed: LAYER_CHANGED the table was altered") {
 		t.Errorf("%+v", d.findings)
+	}
+}
+
+// A table of any size is finalized: --timeout is for calls that do not depend on it.
+func TestFinalizeTakesAsLongAsItTakes(t *testing.T) {
+	const short = 100 * time.Millisecond
+	took := make(chan struct{})
+	served(t, migrations{migration: &schemav1.Migration{Id: "m7", Layer: "birds"}, finalize: func(ctx context.Context) error {
+		defer close(took)
+		select {
+		case <-time.After(3 * short):
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}})
+	if err := outcome(t, "migrate finalize m7 --drop-old-table --timeout="+short.String()); err != nil {
+		t.Error(err)
+	}
+	<-took
+}
+
+// Whose limit ended a call is told apart: ours, which --timeout sets, or the server's.
+func TestWhoseLimitItWas(t *testing.T) {
+	const theirs = "the call took longer than the 60ms that this server allows (--call-time)"
+	for name, c := range map[string]struct {
+		finalize func(context.Context) error
+		line     string
+		want     string
+		status   int
+	}{
+		"the server's": {
+			func(context.Context) error { return connect.NewError(connect.CodeDeadlineExceeded, errors.New(theirs)) },
+			"migrate finalize m7 --drop-old-table", theirs, statusFailed,
+		},
+		"ours": {nil, "migrate show m7 --timeout=1ns", "--timeout allows more", statusUnreachable},
+	} {
+		served(t, migrations{migration: &schemav1.Migration{Id: "m7", Layer: "birds"}, finalize: c.finalize})
+		err := outcome(t, c.line)
+		if err == nil || !strings.Contains(err.Error(), c.want) || report(nil, err, false) != c.status {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }

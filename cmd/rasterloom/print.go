@@ -7,6 +7,8 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"sync"
+	"time"
 
 	"github.com/jedib0t/go-pretty/v6/table"
 	"github.com/jedib0t/go-pretty/v6/text"
@@ -209,4 +211,36 @@ func plural(n int, noun string) string {
 		return "1 " + noun
 	}
 	return grouped(int64(n)) + " " + noun + "s"
+}
+
+// quiet is how long a command may take before it says what it waits for.
+const quiet = 3 * time.Second
+
+// waiting says what is waited for until done is called: on a terminal one line with
+// the time so far, else a line now and then.
+func (p painter) waiting(what string) (done func()) {
+	began, over := time.Now(), make(chan struct{})
+	var telling sync.WaitGroup
+	telling.Go(func() {
+		again, shown := quiet, false
+		for {
+			select {
+			case <-over:
+				if shown && p.width > 0 {
+					fmt.Fprint(p, "\r\x1b[K")
+				}
+				return
+			case <-time.After(again):
+			}
+			line := fmt.Sprintf("waiting for %v: %s", time.Since(began).Round(time.Second), what)
+			if shown = true; p.width > 0 {
+				fmt.Fprint(p, "\r\x1b[K"+line)
+				again = time.Second
+				continue
+			}
+			fmt.Fprintln(p, line)
+			again = min(4*again, 5*time.Minute)
+		}
+	})
+	return func() { close(over); telling.Wait() }
 }

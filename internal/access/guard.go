@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/x509"
 	"errors"
+	"fmt"
 	"net"
 	"net/netip"
 	"strings"
@@ -110,17 +111,31 @@ func (g *Guard) Admit(ctx context.Context, c Call) (inner context.Context, relea
 		return nil, nil, err
 	}
 	ctx = With(ctx, p)
-	limit := g.o.Limits.CallTime
-	if rule.Stream {
-		limit = g.o.Limits.StreamTime
+	limit, flag := g.o.Limits.CallTime, "--call-time"
+	if rule.Stream || rule.Long {
+		limit, flag = g.o.Limits.StreamTime, "--stream-time"
 	}
 	if limit <= 0 {
 		return ctx, release, nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, limit)
+	ctx, cancel := context.WithTimeoutCause(ctx, limit, &OvertimeError{Limit: limit, Flag: flag})
 	leave := release
 	return ctx, func() { cancel(); leave() }, nil
 }
+
+// OvertimeError is why the context of a call that took too long ended.
+type OvertimeError struct {
+	Limit time.Duration
+	Flag  string // of the process, that sets it
+}
+
+// Error gives the sentence for people.
+func (e *OvertimeError) Error() string {
+	return fmt.Sprintf("the call took longer than the %v that this server allows (%s)", e.Limit, e.Flag)
+}
+
+// Unwrap tells that it is a deadline that passed.
+func (e *OvertimeError) Unwrap() error { return context.DeadlineExceeded }
 
 // identify says who calls. Whoever shows credentials is known by them or refused;
 // nobody falls back to being anonymous. Where nobody is known by credentials,

@@ -2,6 +2,7 @@ package access_test
 
 import (
 	"context"
+	"errors"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"net/url"
@@ -27,7 +28,9 @@ const (
 	start   = "rasterloom.schema.v1.MigrationService/StartMigration"
 	cutOver = "rasterloom.schema.v1.MigrationService/CutOver"
 	watch   = "rasterloom.schema.v1.MigrationService/WatchMigration"
-	health  = "grpc.health.v1.Health/Check"
+	// finalize takes as long as a table is large.
+	finalize = "rasterloom.schema.v1.MigrationService/Finalize"
+	health   = "grpc.health.v1.Health/Check"
 )
 
 // tokenFile writes a file of tokens.
@@ -356,6 +359,27 @@ func TestQuotas(t *testing.T) {
 				t.Errorf("%s has %v left, want %v", method, left, want)
 			}
 			release()
+		}
+		g = access.New(access.Options{Anonymous: access.Operator, Limits: access.Limits{CallTime: time.Minute, StreamTime: time.Hour}})
+		ctx, release, err := g.Admit(t.Context(), access.Call{Method: finalize})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer release()
+		if end, _ := ctx.Deadline(); time.Until(end) <= time.Minute {
+			t.Errorf("a table of any size is to be finalized, and %v are left", time.Until(end))
+		}
+	})
+	t.Run("overtime", func(t *testing.T) {
+		g := access.New(access.Options{Tokens: tokens, Limits: access.Limits{CallTime: time.Nanosecond}})
+		ctx, release, err := g.Admit(t.Context(), call(alice, get))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer release()
+		<-ctx.Done()
+		if cause := context.Cause(ctx); !errors.Is(cause, context.DeadlineExceeded) || !strings.Contains(cause.Error(), "--call-time") {
+			t.Errorf("%v", cause)
 		}
 	})
 }

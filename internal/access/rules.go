@@ -6,6 +6,9 @@ type Rule struct {
 	// Stream is true for a call that lasts as long as somebody reads or writes
 	// it.
 	Stream bool
+	// Long is true for a call that reads whole tables: it takes as long as these are
+	// large, and so may take as long as a stream.
+	Long bool
 }
 
 // rules says what every method needs. A method that is not here is refused to
@@ -34,21 +37,21 @@ var rules = map[string]Rule{
 	"rasterloom.schema.v1.SchemaService/RegisterLayer":  {Role: Submitter},
 	"rasterloom.schema.v1.SchemaService/DropLayer":      {Role: Operator},
 
-	"rasterloom.schema.v1.CoordinateService/EnsureCoordinates":   {Role: Submitter},
+	"rasterloom.schema.v1.CoordinateService/EnsureCoordinates":   {Role: Submitter, Long: true},
 	"rasterloom.schema.v1.CoordinateService/ValidateCoordinates": {Role: Reader},
 
 	"rasterloom.schema.v1.IngestService/PlanIngest": {Role: Submitter},
 
-	"rasterloom.schema.v1.MigrationService/PlanMigration":   {Role: Reader},
-	"rasterloom.schema.v1.MigrationService/StartMigration":  {Role: Submitter},
+	"rasterloom.schema.v1.MigrationService/PlanMigration":   {Role: Reader, Long: true},
+	"rasterloom.schema.v1.MigrationService/StartMigration":  {Role: Submitter, Long: true},
 	"rasterloom.schema.v1.MigrationService/GetMigration":    {Role: Reader},
 	"rasterloom.schema.v1.MigrationService/ListMigrations":  {Role: Reader},
 	"rasterloom.schema.v1.MigrationService/WatchMigration":  {Role: Reader, Stream: true},
 	"rasterloom.schema.v1.MigrationService/PauseMigration":  {Role: Submitter},
 	"rasterloom.schema.v1.MigrationService/ResumeMigration": {Role: Submitter},
-	"rasterloom.schema.v1.MigrationService/CutOver":         {Role: Operator},
-	"rasterloom.schema.v1.MigrationService/Rollback":        {Role: Operator},
-	"rasterloom.schema.v1.MigrationService/Finalize":        {Role: Operator},
+	"rasterloom.schema.v1.MigrationService/CutOver":         {Role: Operator, Long: true},
+	"rasterloom.schema.v1.MigrationService/Rollback":        {Role: Operator, Long: true},
+	"rasterloom.schema.v1.MigrationService/Finalize":        {Role: Operator, Long: true},
 	"rasterloom.schema.v1.MigrationService/AbortMigration":  {Role: Operator},
 
 	"rasterloom.merger.v1.MergerService/PlanMerge":    {Role: Reader},

@@ -16,6 +16,7 @@ import (
 var plain = map[string]string{
 	"cmd/rasterloom/demo.go Run":                        "a command of one's own, not a server",
 	"cmd/rasterloom/merge.go pipe":                      "a command of one's own, not a server",
+	"cmd/rasterloom/print.go waiting":                   "a command of one's own, not a server",
 	"cmd/rasterloom/up.go watch":                        "it waits for one of two things",
 	"internal/boot/process.go Serve":                    "net/http and grpc-go recover each call by themselves; a server that is gone is the end",
 	"internal/boot/process.go drain":                    "the process ends anyway",

@@ -17,6 +17,7 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/rasterloom/rasterloom/fault"
+	"github.com/rasterloom/rasterloom/internal/access"
 )
 
 // Domain is the domain of every ErrorInfo we send.
@@ -87,7 +88,7 @@ func ToConnect(err error) *connect.Error {
 	f, ok := stated(err)
 	if !ok {
 		if code, ok := contextCode(err); ok {
-			return connect.NewError(connect.Code(code), errors.New(contextText(code)))
+			return connect.NewError(connect.Code(code), errors.New(contextText(code, err)))
 		}
 		if ce, ok := errors.AsType[*connect.Error](err); ok {
 			return ce
@@ -117,7 +118,7 @@ func ToStatus(err error) error {
 			if code == codes.Canceled {
 				code = codes.Unavailable
 			}
-			return status.Error(code, contextText(code))
+			return status.Error(code, contextText(code, err))
 		}
 		if s, ok := status.FromError(err); ok {
 			return s.Err()
@@ -213,7 +214,10 @@ func contextCode(err error) (codes.Code, bool) {
 	}
 }
 
-func contextText(code codes.Code) string {
+func contextText(code codes.Code, err error) string {
+	if limit, ok := errors.AsType[*access.OvertimeError](err); ok {
+		return limit.Error()
+	}
 	switch code {
 	case codes.DeadlineExceeded:
 		return "the deadline of the call passed"

@@ -55,6 +55,8 @@ type call struct {
 	// unreadable is true for a call that grpc-go itself refused: its INTERNAL is
 	// no bug of ours then.
 	unreadable bool
+	// ended gives why the context of the call ended; nil before it was let in.
+	ended func() error
 	// principal is who called; empty where that was not found out.
 	principal string
 	// stream is true for calls of more than one message either way.
@@ -88,6 +90,7 @@ func (c *call) admit(ctx context.Context, guard *access.Guard, asked access.Call
 		return nil, nil, err
 	}
 	c.principal = access.From(inner).Name
+	c.ended = func() error { return context.Cause(inner) }
 	return inner, release, nil
 }
 
@@ -139,7 +142,7 @@ func requestID(asked string) string {
 // error is answered with nothing but the request id, under which the log has
 // the rest.
 func (c *call) fail(err error) error {
-	err = violation(err)
+	err = c.overtime(violation(err))
 	c.err = err
 	f, ok := stated(err)
 	if !ok && !hasStatus(err) {
@@ -147,6 +150,18 @@ func (c *call) fail(err error) error {
 	}
 	if ok && f.Kind == fault.Internal {
 		return f.With("request_id", c.id)
+	}
+	return err
+}
+
+// overtime names the limit of this process that ended a call: the caller has limits
+// of his own, and has to know whose it was.
+func (c *call) overtime(err error) error {
+	if code, ok := contextCode(err); !ok || code != codes.DeadlineExceeded || c.ended == nil {
+		return err
+	}
+	if limit, ok := errors.AsType[*access.OvertimeError](c.ended()); ok {
+		return limit
 	}
 	return err
 }

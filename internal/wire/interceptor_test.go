@@ -190,6 +190,34 @@ func TestOneLineInTheLog(t *testing.T) {
 	}
 }
 
+// A limit of the server that ends a call is named to the caller, who has limits of
+// his own.
+func TestLimitThatEndsACallIsNamed(t *testing.T) {
+	path, handler := schemav1connect.NewSchemaServiceHandler(layers{get: func(ctx context.Context, _ string) error {
+		<-ctx.Done()
+		return fmt.Errorf("read: %w", ctx.Err())
+	}}, wire.Options()...)
+	mux := http.NewServeMux()
+	core, logs := observer.New(zap.DebugLevel)
+	guard := access.New(access.Options{Anonymous: access.Operator, Limits: access.Limits{CallTime: time.Millisecond}})
+	mux.Handle(path, wire.Edge(zap.New(core), guard, handler))
+	server := httptest.NewUnstartedServer(mux)
+	server.EnableHTTP2 = true
+	server.StartTLS()
+	t.Cleanup(server.Close)
+	for protocol, options := range protocols {
+		err := ask(t, server.URL, server.Client(), options, "birds")
+		if connect.CodeOf(err) != connect.CodeDeadlineExceeded || !strings.Contains(err.Error(), "1ms that this server allows (--call-time)") {
+			t.Errorf("%s: %v", protocol, err)
+		}
+	}
+	for _, line := range logs.All() {
+		if said, _ := line.ContextMap()["error"].(string); !strings.Contains(said, "--call-time") {
+			t.Errorf("the log says %q", said)
+		}
+	}
+}
+
 func TestPanicIsAnsweredAndTheProcessLives(t *testing.T) {
 	url, client, logs := serve(t, func(_ context.Context, name string) error {
 		if name == "bad" {

@@ -1,8 +1,12 @@
 from __future__ import annotations
 
+import contextlib
 import pickle
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from queue import SimpleQueue
+from typing import TYPE_CHECKING
 
 import grpc
 import pyarrow.flight as fl
@@ -10,10 +14,14 @@ import pytest
 from google.rpc.error_details_pb2 import ErrorInfo
 
 import rasterloom as rl
+from rasterloom._gen.schema.v1 import migration_pb2, migration_pb2_grpc
 from rasterloom.errors import no_such_name
 from rasterloom.stream import FlightSource
 
 from .flight_server import refusing
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 KINDS = {
     grpc.StatusCode.INVALID_ARGUMENT: rl.InvalidArgument,
@@ -144,6 +152,57 @@ def test_nobody_there() -> None:
 def test_not_an_address(url: str) -> None:
     with pytest.raises(rl.InvalidArgument, match="is not the address of a server"):
         rl.connect(url)
+
+
+class SlowFinalizer(migration_pb2_grpc.MigrationServiceServicer):
+    """Takes longer to finalize than others may take to answer, or says that it may not."""
+
+    def __init__(self, refuses: str = "") -> None:
+        self.refuses = refuses
+
+    def GetMigration(  # noqa: N802
+        self,
+        request: migration_pb2.GetMigrationRequest,
+        context: grpc.ServicerContext,  # noqa: ARG002
+    ) -> migration_pb2.GetMigrationResponse:
+        return migration_pb2.GetMigrationResponse(migration=migration_pb2.Migration(id=request.id))
+
+    def Finalize(  # noqa: N802
+        self, request: migration_pb2.FinalizeRequest, context: grpc.ServicerContext
+    ) -> migration_pb2.FinalizeResponse:
+        if self.refuses:
+            context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, self.refuses)
+        gone = threading.Event()
+        context.add_callback(gone.set)
+        gone.wait(1.0)
+        return migration_pb2.FinalizeResponse(migration=migration_pb2.Migration(id=request.id, state="MIGRATION_STATE_FINALIZED"))
+
+
+@contextlib.contextmanager
+def finalizing(finalizer: SlowFinalizer) -> Iterator[str]:
+    server = grpc.server(ThreadPoolExecutor(max_workers=2))
+    migration_pb2_grpc.add_MigrationServiceServicer_to_server(finalizer, server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    try:
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.stop(0).wait()
+
+
+def test_a_table_of_any_size_is_finalized() -> None:
+    with finalizing(SlowFinalizer()) as url, rl.connect(url, timeout=0.3) as loom:
+        assert loom.migrations.get("m1").finalize(drop_old_table=True).state == "FINALIZED"
+
+
+def test_whose_limit_it_was_is_told() -> None:
+    limit = "the call took longer than the 60ms that this server allows (--call-time)"
+    with (
+        finalizing(SlowFinalizer(refuses=limit)) as url,
+        rl.connect(url) as loom,
+        pytest.raises(rl.DeadlineExceeded, match=r"ended the call: .*--call-time"),
+    ):
+        loom.migrations.get("m1").finalize(drop_old_table=True)
 
 
 def test_exceptions_travel_to_other_processes() -> None:

@@ -85,7 +85,8 @@ def connect(
         certificate of our own besides. Default, and True: by the certificates
         that gRPC comes with.
     timeout : float
-        Seconds that one call may take. Reading a table may take longer.
+        Seconds that one call may take. Reading a table, and planning and
+        moving a migration, may take longer.
 
     Returns
     -------

@@ -162,15 +162,17 @@ class Connection:
         request: Request,
         service: str,
         *,
-        patience: float = math.inf,
+        patience: float | None = math.inf,
     ) -> Response:
         """Ask ``service`` one question; its error is raised as one of ours.
 
         The answer may take ``timeout`` of the connection, and no longer than ``patience``, in seconds.
+        None is for what takes as long as a table is large: there is no limit.
         """
         self._check_open()
+        limit = None if patience is None else min(self._timeout, patience)
         try:
-            return method(request, timeout=min(self._timeout, patience), metadata=self._metadata())
+            return method(request, timeout=limit, metadata=self._metadata())
         except grpc.RpcError as error:
             raise errors.from_rpc(error, self._places[service], self._tls) from None
 

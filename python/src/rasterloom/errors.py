@@ -341,6 +341,8 @@ def of_bare_status(number: int, text: str, url: str, tls: TLS | None = None) -> 
     kind = _BY_CODE.get(number, RasterloomError)
     if kind is Unavailable:
         return unreachable(url, text, tls)
+    if kind is DeadlineExceeded and "this server allows" in text:  # its limit ended the call, not ours
+        return kind(f"{url} ended the call: {text}", fields=fields)
     if kind is DeadlineExceeded:
         return kind(f"{url} did not answer in time", fields=fields)
     if kind is Unimplemented:

@@ -237,7 +237,8 @@ class Migration:
         return self._changed(self._connection.migrations.AbortMigration, request)
 
     def _changed(self, method: grpc.UnaryUnaryMultiCallable[Request, _Changed], request: Request) -> MigrationStatus:
-        self.last = self._saw(self._connection.call(method, request, "schema").migration)
+        # Comparing and locking take as long as the table is large, and busy.
+        self.last = self._saw(self._connection.call(method, request, "schema", patience=None).migration)
         return self.last
 
     def _saw(
@@ -345,7 +346,7 @@ class Migrations:
         request = migration_pb2.PlanMigrationRequest(
             spec=_spec(layer, to, in_place, sql_view, declared_type, rows_per_second), disk_headroom_bytes=disk_headroom
         )
-        answer = self._connection.call(self._connection.migrations.PlanMigration, request, "schema")
+        answer = self._connection.call(self._connection.migrations.PlanMigration, request, "schema", patience=None)
         return MigrationPlan.from_proto(answer.plan)
 
     def start(
@@ -390,7 +391,7 @@ class Migrations:
             idempotency_key=key or f"python-{uuid.uuid4()}",
             disk_headroom_bytes=disk_headroom,
         )
-        answer = self._connection.call(self._connection.migrations.StartMigration, request, "schema")
+        answer = self._connection.call(self._connection.migrations.StartMigration, request, "schema", patience=None)
         return Migration(self._connection, answer.migration, progress)
 
     def get(self, id: str, *, progress: Progress = "auto") -> Migration:  # noqa: A002

@@ -2,7 +2,7 @@ package rpc
 
 import (
 	"context"
-	"sync"
+	"errors"
 	"time"
 
 	"connectrpc.com/connect"
@@ -35,8 +35,9 @@ type MigrationHandler struct {
 	migrations Migrations
 	wake       func()
 	poll       time.Duration
-	draining   chan struct{}
-	drain      sync.Once
+	// up ends when the service is to shut down.
+	up    context.Context
+	drain context.CancelFunc
 }
 
 var _ schemav1connect.MigrationServiceHandler = (*MigrationHandler)(nil)
@@ -44,12 +45,27 @@ var _ schemav1connect.MigrationServiceHandler = (*MigrationHandler)(nil)
 // NewMigrations makes a handler. wake is called when there is something to do
 // for a worker.
 func NewMigrations(keeper *catalog.Keeper, m Migrations, wake func()) *MigrationHandler {
-	return &MigrationHandler{keeper: keeper, migrations: m, wake: wake, poll: 250 * time.Millisecond, draining: make(chan struct{})}
+	up, drain := context.WithCancel(context.Background())
+	return &MigrationHandler{keeper: keeper, migrations: m, wake: wake, poll: 250 * time.Millisecond, up: up, drain: drain}
 }
 
-// Drain ends the calls that only wait, so that they do not hold up a shutdown:
-// whoever watches a migration can go on watching it at another replica.
-func (h *MigrationHandler) Drain() { h.drain.Do(func() { close(h.draining) }) }
+// Drain ends the calls that only wait, or read whole tables, so that they do not
+// hold up a shutdown: whoever watches a migration can go on watching it at another
+// replica, and what was compared in vain is compared there.
+func (h *MigrationHandler) Drain() { h.drain() }
+
+// reading runs a part of a call that takes as long as a table is large. It ends with
+// the caller, who need not wait for what he gave up, and with the service.
+func (h *MigrationHandler) reading(ctx context.Context, do func(context.Context) error) error {
+	within, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(h.up, cancel)()
+	err := do(within)
+	if err != nil && h.up.Err() != nil && ctx.Err() == nil && errors.Is(err, context.Canceled) {
+		return fault.New(fault.Unavailable, fault.Draining, "the server is shutting down, and ended the call before it was done: look how it stands, and say it again").Because(err)
+	}
+	return err
+}
 
 // PlanMigration explains a migration.
 func (h *MigrationHandler) PlanMigration(ctx context.Context, req *connect.Request[schemav1.PlanMigrationRequest]) (*connect.Response[schemav1.PlanMigrationResponse], error) {
@@ -58,7 +74,11 @@ func (h *MigrationHandler) PlanMigration(ctx context.Context, req *connect.Reque
 	if err != nil {
 		return nil, err
 	}
-	plan, err := h.migrations.Plan(ctx, spec, layers[0], req.Msg.DiskHeadroomBytes)
+	var plan migrate.Plan
+	err = h.reading(ctx, func(ctx context.Context) (err error) {
+		plan, err = h.migrations.Plan(ctx, spec, layers[0], req.Msg.DiskHeadroomBytes)
+		return err
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -72,7 +92,11 @@ func (h *MigrationHandler) StartMigration(ctx context.Context, req *connect.Requ
 	if err != nil {
 		return nil, err
 	}
-	m, err := h.migrations.Start(ctx, req.Msg.GetIdempotencyKey(), spec, layers[0], req.Msg.DiskHeadroomBytes)
+	var m migrate.Migration
+	err = h.reading(ctx, func(ctx context.Context) (err error) {
+		m, err = h.migrations.Start(ctx, req.Msg.GetIdempotencyKey(), spec, layers[0], req.Msg.DiskHeadroomBytes)
+		return err
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -135,7 +159,7 @@ func (h *MigrationHandler) WatchMigration(ctx context.Context, req *connect.Requ
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case <-h.draining:
+		case <-h.up.Done():
 			return fault.New(fault.Unavailable, fault.Draining, "the server is shutting down; migration %s goes on, watch it again", m.ID).
 				With("migration", m.ID)
 		case <-tick.C:
@@ -197,7 +221,7 @@ func (h *MigrationHandler) Finalize(ctx context.Context, req *connect.Request[sc
 	}
 	accepted := migrate.Losses{Name: req.Msg.GetDropName(), Writes: req.Msg.GetLoseWrites()}
 	m, err := h.operate(ctx, req.Msg, func(ctx context.Context, id migrate.ID, etag string) error {
-		return h.migrations.Finalize(ctx, id, etag, accepted)
+		return h.reading(ctx, func(ctx context.Context) error { return h.migrations.Finalize(ctx, id, etag, accepted) })
 	})
 	if err != nil {
 		return nil, err
