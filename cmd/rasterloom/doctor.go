@@ -269,6 +269,11 @@ func (d *doctor) migrations(ctx context.Context) {
 		case schemav1.MigrationCondition_MIGRATION_CONDITION_PAUSED:
 			stand = append(stand, finding{State: stateWarning, Message: name + " is paused, and each write to its table costs twice",
 				Mend: painter{}.next(m) + " it by `rasterloom migrate`"})
+		case schemav1.MigrationCondition_MIGRATION_CONDITION_RUNNING:
+			if f := m.GetWaiting(); f != nil {
+				stand = append(stand, finding{State: stateWarning, Message: fmt.Sprintf("%s waits: %s %s", name, f.GetReason(), f.GetMessage()),
+					Mend: "it is tried again; `rasterloom migrate watch " + m.GetId() + "` follows it"})
+			}
 		}
 	}
 	for _, f := range stand {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"connectrpc.com/connect"
+	"github.com/jedib0t/go-pretty/v6/text"
 	"google.golang.org/protobuf/encoding/protojson"
 
 	"github.com/rasterloom/rasterloom/fault"
@@ -139,7 +140,7 @@ func (c watchCommand) Run(ctx context.Context) error {
 	}
 	defer stream.Close()
 	p := newPainter(os.Stdout)
-	var shown schemav1.MigrationState
+	var shown, waited string
 	for stream.Receive() {
 		news := stream.Msg()
 		switch {
@@ -150,11 +151,12 @@ func (c watchCommand) Run(ctx context.Context) error {
 			}
 			fmt.Fprintln(p, string(line))
 		case p.width > 0:
-			fmt.Fprint(p, "\r\x1b[K"+p.progress(news))
-		case news.GetMigration().GetState() != shown:
+			fmt.Fprint(p, "\r\x1b[K"+text.Trim(p.progress(news), p.width-1))
+		case news.GetMigration().GetState().String() != shown, news.GetMigration().GetWaiting().GetReason() != waited:
 			fmt.Fprintln(p, p.progress(news))
 		}
-		m, shown = news.GetMigration(), news.GetMigration().GetState()
+		m = news.GetMigration()
+		shown, waited = m.GetState().String(), m.GetWaiting().GetReason()
 	}
 	if p.width > 0 && c.Output != "json" {
 		fmt.Fprintln(p)
@@ -182,6 +184,9 @@ func (watchCommand) Help() string {
 func (p painter) progress(w *schemav1.WatchMigrationResponse) string {
 	m := w.GetMigration()
 	line := fmt.Sprintf("%s %s  %s", p.paint(bold, m.GetId()), m.GetLayer(), p.state(m))
+	if f := m.GetWaiting(); f != nil {
+		return line + "  " + p.paint(yellow, "waits") + " " + f.GetReason() + " " + f.GetMessage()
+	}
 	if m.GetState() != schemav1.MigrationState_MIGRATION_STATE_BACKFILLING {
 		return line
 	}
@@ -295,6 +300,9 @@ func (c client) printMigration(m *schemav1.Migration) error {
 	p.line(bold, m.GetId(), fmt.Sprintf(" of layer %s: %s since %s", m.GetLayer(), p.state(m), m.GetStateTime().AsTime().Local().Format(time.DateTime)))
 	if f := m.GetFailure(); f != nil {
 		p.prose("  ", p.paint(red, f.GetReason())+" "+f.GetMessage())
+	}
+	if f := m.GetWaiting(); f != nil {
+		p.prose("  ", p.paint(yellow, "waits")+" "+f.GetReason()+" "+f.GetMessage())
 	}
 	if v := m.GetVerification(); v != nil {
 		verdict := p.paint(green, "equal, every bit")

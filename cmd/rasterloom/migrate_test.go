@@ -172,3 +172,12 @@ func TestWhoseLimitItWas(t *testing.T) {
 		}
 	}
 }
+
+// What a migration waits for is shown.
+func TestWaitIsShown(t *testing.T) {
+	m := &schemav1.Migration{Id: "m7", Layer: "birds", State: schemav1.MigrationState_MIGRATION_STATE_PLANNED, Condition: schemav1.MigrationCondition_MIGRATION_CONDITION_RUNNING,
+		Waiting: &schemav1.MigrationFailure{Reason: "TABLE_BUSY", Message: "locked by session 17"}}
+	if line := (painter{}).progress(&schemav1.WatchMigrationResponse{Migration: m}); !strings.HasSuffix(line, "waits TABLE_BUSY locked by session 17") {
+		t.Errorf("%q", line)
+	}
+}

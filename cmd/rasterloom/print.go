@@ -234,7 +234,7 @@ func (p painter) waiting(what string) (done func()) {
 			}
 			line := fmt.Sprintf("waiting for %v: %s", time.Since(began).Round(time.Second), what)
 			if shown = true; p.width > 0 {
-				fmt.Fprint(p, "\r\x1b[K"+line)
+				fmt.Fprint(p, "\r\x1b[K"+text.Trim(line, p.width-1))
 				again = time.Second
 				continue
 			}

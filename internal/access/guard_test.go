@@ -2,9 +2,9 @@ package access_test
 
 import (
 	"context"
-	"errors"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"errors"
 	"net/url"
 	"os"
 	"path/filepath"

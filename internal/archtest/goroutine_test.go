@@ -25,7 +25,6 @@ var plain = map[string]string{
 	"internal/localpg/registry.go unpack":               "before anything is served",
 	"services/merger/internal/export/queue.go dispatch": "what it runs is guarded by the queue; the rest is bookkeeping under a lock",
 	"services/schema/internal/ingest/ingest.go start":   "work recovers by itself",
-	"services/schema/internal/worker/worker.go Run":     "what it claims is worked on under a guard; the rest is a loop",
 	"services/schema/wait.go openCatalog":               "migrate is guarded in its loop",
 }
 

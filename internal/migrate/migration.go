@@ -86,6 +86,8 @@ type Migration struct {
 	Condition Condition
 	// Failure is why the condition is Failed.
 	Failure *Failure
+	// Waiting is why it does not move just now, though it is Running; nil where it does.
+	Waiting *Failure
 	// Revision counts changes of state and condition: the etag.
 	Revision int64
 	// Fence counts owners: a worker whose fence is not the newest does nothing.

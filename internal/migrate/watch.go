@@ -30,7 +30,8 @@ type News struct {
 // See takes a migration as it is now. changed is false when nothing that can be
 // shown differs from what was seen before.
 func (w *Watch) See(m Migration, now time.Time) (news News, changed bool) {
-	changed = !w.started || m.State != w.last.State || m.Revision != w.last.Revision || m.Progress != w.last.Progress
+	changed = !w.started || m.State != w.last.State || m.Revision != w.last.Revision || m.Progress != w.last.Progress ||
+		(m.Waiting == nil) != (w.last.Waiting == nil) || m.Waiting != nil && m.Waiting.Message != w.last.Waiting.Message
 	if m.State != w.last.State {
 		w.seen = nil
 	}

@@ -328,6 +328,7 @@ func scanMigration(row pgx.CollectableRow) (migrationRow, error) {
 		newTable                       *uint32
 		newSignature                   *string
 		synced                         *string
+		alone                          bool
 	)
 	err := row.Scan((*int64)(&r.ID), &r.Spec.Layer, &level, &r.Spec.RowsPerSecond,
 		&r.Table.Schema, &r.Table.Name, &r.oldTable, &newTable, &r.signature, &newSignature, &r.oldFile,
@@ -335,7 +336,7 @@ func scanMigration(row pgx.CollectableRow) (migrationRow, error) {
 		&r.oldFormat, &r.oldRegistration, &indexes, &state, &condition, &failure, &verification,
 		&r.Spec.InPlace, &r.DiskBytes, &tiles, &r.tilesTable.Schema, &r.tilesTable.Name,
 		&r.Revision, &r.Fence, &synced, &r.Progress.RowsTotal,
-		&r.CreateTime, &r.StateTime, &r.UpdateTime,
+		&r.CreateTime, &r.StateTime, &r.UpdateTime, &alone,
 		&r.Progress.RowsCopied, &r.Progress.BlocksTotal, &r.Progress.BlocksDone)
 	if err != nil {
 		return r, err
@@ -353,6 +354,9 @@ func scanMigration(row pgx.CollectableRow) (migrationRow, error) {
 	err = errors.Join(decode(failure, &r.Failure), decode(verification, &r.Verification), decode(indexes, &r.indexes), decode(tiles, &r.tiles))
 	if err == nil && r.tiles != nil {
 		r.Spec.Tiles = migrate.TileSpec{SQLView: r.tiles.SQLView, Declared: r.tiles.Declared}
+	}
+	if r.Condition == migrate.Running {
+		r.Failure, r.Waiting = nil, r.waiting(r.Failure, alone)
 	}
 	return r, err
 }
@@ -527,8 +531,17 @@ func (m *Migrations) byKey(ctx context.Context, key string, spec migrate.Spec) (
 // Claim takes over a migration that has something to do and no living worker,
 // for so long. false when there is none.
 func (m *Migrations) Claim(ctx context.Context, lease time.Duration) (migrate.Lease, bool, error) {
+	return m.claim(ctx, lease, true)
+}
+
+// ClaimUnthrottled is Claim for one whose copying is not bounded.
+func (m *Migrations) ClaimUnthrottled(ctx context.Context, lease time.Duration) (migrate.Lease, bool, error) {
+	return m.claim(ctx, lease, false)
+}
+
+func (m *Migrations) claim(ctx context.Context, lease time.Duration, throttled bool) (migrate.Lease, bool, error) {
 	l := migrate.Lease{For: lease}
-	err := m.pool.QueryRow(ctx, sqlClaim, lease).Scan((*int64)(&l.ID), &l.Fence)
+	err := m.pool.QueryRow(ctx, sqlClaim, lease, throttled).Scan((*int64)(&l.ID), &l.Fence)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return l, false, nil
 	}

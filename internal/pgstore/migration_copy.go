@@ -564,9 +564,7 @@ func (m *Migrations) contending(ctx context.Context, id migrate.ID, do func() er
 			return err
 		}
 		if try == lockTries {
-			return fault.New(fault.Unavailable, fault.TableBusy,
-				"the table of migration %s was in use at each of %d tries to lock it for at most %v; nothing was changed",
-				id, lockTries, migrate.LockWait).With("migration", id).With("tries", lockTries).Because(err)
+			return m.busy(ctx, id, err)
 		}
 		if err := m.letGo(ctx, id); err != nil {
 			return faultOf(err)

@@ -175,7 +175,9 @@ class SlowFinalizer(migration_pb2_grpc.MigrationServiceServicer):
         gone = threading.Event()
         context.add_callback(gone.set)
         gone.wait(1.0)
-        return migration_pb2.FinalizeResponse(migration=migration_pb2.Migration(id=request.id, state="MIGRATION_STATE_FINALIZED"))
+        return migration_pb2.FinalizeResponse(
+            migration=migration_pb2.Migration(id=request.id, state="MIGRATION_STATE_FINALIZED")
+        )
 
 
 @contextlib.contextmanager

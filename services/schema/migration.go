@@ -21,7 +21,7 @@ import (
 // worker once ready is closed; drain ends the calls that wait for it, stop ends it. What it was doing is rolled back, and another replica, or
 // the next start, goes on from there.
 func migrations(m *pgstore.Migrations, keeper *catalog.Keeper, cfg Config, log *zap.Logger, ready <-chan struct{}) (handlers map[string]http.Handler, drain, stop func()) {
-	w := worker.New(m, m, worker.Config{Lease: cfg.MigrationLease}, log.Named("migration"))
+	w := worker.New(m, m, worker.Config{Lease: cfg.MigrationLease, AtOnce: cfg.MigrationsAtOnce}, log.Named("migration"))
 	handlers = map[string]http.Handler{}
 	served := rpc.NewMigrations(keeper, m, w.Wake)
 	path, handler := schemav1connect.NewMigrationServiceHandler(served, wire.Options()...)
@@ -35,7 +35,7 @@ func migrations(m *pgstore.Migrations, keeper *catalog.Keeper, cfg Config, log *
 		case <-ready:
 			// A worker that is gone is a replica that takes no migration.
 			for ctx.Err() == nil {
-				if err := fault.Guard(func() error { w.Run(ctx); return nil }); err != nil {
+				if err := fault.Guard(func() error { return w.Run(ctx) }); err != nil {
 					log.Error("the worker of migrations begins again", zap.Error(fault.From(err).Unwrap()), zap.String("stack", fault.From(err).Stack()))
 					select {
 					case <-time.After(time.Second):

@@ -8,6 +8,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/rasterloom/rasterloom/fault"
 	"github.com/rasterloom/rasterloom/gen/rasterloom/schema/v1/schemav1connect"
 	"github.com/rasterloom/rasterloom/internal/boot"
 	"github.com/rasterloom/rasterloom/internal/layer"
@@ -24,15 +25,24 @@ type Config struct {
 	WaitForDatabase bool `help:"Start although the database is away, and be NOT_SERVING until it is there." env:"RASTERLOOM_WAIT_FOR_DATABASE" default:"true" negatable:""`
 	// MigrationLease is the worker's own default where it is zero.
 	MigrationLease time.Duration `help:"How long a migration is left alone when the replica that carries it out is silent." env:"RASTERLOOM_MIGRATION_LEASE" default:"15s"`
+	// MigrationsAtOnce is the worker's own default where it is zero.
+	MigrationsAtOnce int `help:"How many migrations one replica moves on side by side. Half of the places are kept for those without --rate." env:"RASTERLOOM_MIGRATIONS_AT_ONCE" default:"4"`
 
 	Ingest IngestConfig `embed:"" prefix:"ingest-" group:"Taking rasters from clients"`
 }
+
+// baseConnections are those of a schema service that carries out one migration. A
+// comparison holds one or two for as long as it takes.
+const baseConnections = 10
 
 // New connects to the database, migrates the schema rasterloom and builds the
 // service. Errors: Invalid (the URL), Unavailable (the database, unless it is
 // waited for), Denied (its permissions).
 func New(ctx context.Context, cfg Config, deps boot.Deps) (*boot.Service, error) {
-	db, err := pgstore.Open(ctx, cfg.DatabaseURL, pgstore.Options{ApplicationName: "rasterloom schema"})
+	if cfg.MigrationsAtOnce < 0 {
+		return nil, fault.New(fault.Invalid, fault.InvalidArgument, "--migrations-at-once is %d, and must be 1 or more", cfg.MigrationsAtOnce).With("field", "migrations_at_once")
+	}
+	db, err := pgstore.Open(ctx, cfg.DatabaseURL, pgstore.Options{ApplicationName: "rasterloom schema", MaxConnections: baseConnections + cfg.MigrationsAtOnce/2})
 	if err != nil {
 		return nil, err
 	}

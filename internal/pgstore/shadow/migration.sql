@@ -1,4 +1,5 @@
--- What is known of migrations, with the progress of their copying? The caller
+-- What is known of migrations, with the progress of their copying, and has no worker
+-- had them for some seconds? The caller
 -- adds WHERE, on the primary key or a unique index. No order.
 SELECT m.id, m.layer, m.level, m.rows_per_second,
        m.table_schema, m.table_name, m.old_table, m.new_table, m.signature, m.new_signature, m.old_file,
@@ -6,6 +7,7 @@ SELECT m.id, m.layer, m.level, m.rows_per_second,
        m.old_format, m.old_registration, m.indexes, m.state, m.condition, m.failure, m.verification,
        m.in_place, m.disk_bytes, m.tiles, coalesce(m.tiles_schema, ''), coalesce(m.tiles_name, ''),
        m.revision, m.fence, m.synced_xid::text, m.rows_total, m.create_time, m.state_time, m.update_time,
+       coalesce(m.lease_until, m.update_time) < clock_timestamp() - interval '5 s',
        l.rows, l.blocks, l.done
 FROM rasterloom.migration m
 CROSS JOIN LATERAL (

@@ -108,6 +108,8 @@ class Migration:
             )
         if last.failure is not None:
             rows.append([last.failure.reason, last.failure.message])
+        if last.waiting is not None:
+            rows.append(["waits", f"{last.waiting.reason} {last.waiting.message}"])
         if following := _next(last):
             rows.append(["next", following])
         return rows

@@ -109,6 +109,9 @@ class MigrationStatus:
         ``"RUNNING"`` (or waiting), ``"PAUSED"`` or ``"FAILED"``.
     failure : RasterloomError or None
         Why it failed, with reason and fields.
+    waiting : RasterloomError or None
+        Why it does not move just now, though it runs: a table that somebody has
+        locked, with whom, or no worker that has taken it up.
     rows_total, rows_copied : int
         Rows found when planning, and copied so far.
     fraction : float
@@ -129,6 +132,7 @@ class MigrationStatus:
     state: State
     condition: Condition
     failure: errors.RasterloomError | None
+    waiting: errors.RasterloomError | None
     rows_total: int
     rows_copied: int
     fraction: float
@@ -151,12 +155,15 @@ class MigrationStatus:
         """Read a message of the contract."""
         state = migration_pb2.MigrationState.Name(message.state).removeprefix("MIGRATION_STATE_")
         condition = migration_pb2.MigrationCondition.Name(message.condition).removeprefix("MIGRATION_CONDITION_")
-        failure = message.failure
+        failure, waiting = message.failure, message.waiting
         return cls(
             state=cast("State", state),
             condition=cast("Condition", condition),
             failure=errors.RasterloomError(failure.message, reason=failure.reason, fields=failure.fields)
             if message.HasField("failure")
+            else None,
+            waiting=errors.RasterloomError(waiting.message, reason=waiting.reason, fields=waiting.fields)
+            if message.HasField("waiting")
             else None,
             rows_total=message.rows_total,
             rows_copied=message.rows_copied,

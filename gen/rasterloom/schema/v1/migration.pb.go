@@ -321,7 +321,11 @@ type Migration struct {
 	// About how much space it takes until it is finalized.
 	DiskBytes int64 `protobuf:"varint,18,opt,name=disk_bytes,json=diskBytes,proto3" json:"disk_bytes,omitempty"`
 	// How tiles are made; unset for other levels.
-	Tiles         *TileOptions `protobuf:"bytes,19,opt,name=tiles,proto3" json:"tiles,omitempty"`
+	Tiles *TileOptions `protobuf:"bytes,19,opt,name=tiles,proto3" json:"tiles,omitempty"`
+	// Why it does not move on just now, though it runs: a table that somebody has
+	// locked, with whom, or no worker that has taken it up. It is tried again; unset
+	// where it moves.
+	Waiting       *MigrationFailure `protobuf:"bytes,20,opt,name=waiting,proto3" json:"waiting,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -485,6 +489,13 @@ func (x *Migration) GetDiskBytes() int64 {
 func (x *Migration) GetTiles() *TileOptions {
 	if x != nil {
 		return x.Tiles
+	}
+	return nil
+}
+
+func (x *Migration) GetWaiting() *MigrationFailure {
+	if x != nil {
+		return x.Waiting
 	}
 	return nil
 }
@@ -2300,7 +2311,7 @@ const file_rasterloom_schema_v1_migration_proto_rawDesc = "" +
 	"$rasterloom/schema/v1/migration.proto\x12\x14rasterloom.schema.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1frasterloom/layer/v1/layer.proto\"M\n" +
 	"\vTileOptions\x12\x19\n" +
 	"\bsql_view\x18\x01 \x01(\bR\asqlView\x12#\n" +
-	"\rdeclared_type\x18\x02 \x01(\bR\fdeclaredType\"\xed\x06\n" +
+	"\rdeclared_type\x18\x02 \x01(\bR\fdeclaredType\"\xaf\a\n" +
 	"\tMigration\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x14\n" +
 	"\x05layer\x18\x02 \x01(\tR\x05layer\x120\n" +
@@ -2326,7 +2337,8 @@ const file_rasterloom_schema_v1_migration_proto_rawDesc = "" +
 	"\bin_place\x18\x11 \x01(\bR\ainPlace\x12\x1d\n" +
 	"\n" +
 	"disk_bytes\x18\x12 \x01(\x03R\tdiskBytes\x127\n" +
-	"\x05tiles\x18\x13 \x01(\v2!.rasterloom.schema.v1.TileOptionsR\x05tiles\"\xcb\x01\n" +
+	"\x05tiles\x18\x13 \x01(\v2!.rasterloom.schema.v1.TileOptionsR\x05tiles\x12@\n" +
+	"\awaiting\x18\x14 \x01(\v2&.rasterloom.schema.v1.MigrationFailureR\awaiting\"\xcb\x01\n" +
 	"\x10MigrationFailure\x12\x16\n" +
 	"\x06reason\x18\x01 \x01(\tR\x06reason\x12\x18\n" +
 	"\amessage\x18\x02 \x01(\tR\amessage\x12J\n" +
@@ -2555,56 +2567,57 @@ var file_rasterloom_schema_v1_migration_proto_depIdxs = []int32{
 	36, // 6: rasterloom.schema.v1.Migration.create_time:type_name -> google.protobuf.Timestamp
 	36, // 7: rasterloom.schema.v1.Migration.state_time:type_name -> google.protobuf.Timestamp
 	3,  // 8: rasterloom.schema.v1.Migration.tiles:type_name -> rasterloom.schema.v1.TileOptions
-	34, // 9: rasterloom.schema.v1.MigrationFailure.fields:type_name -> rasterloom.schema.v1.MigrationFailure.FieldsEntry
-	7,  // 10: rasterloom.schema.v1.Verification.differing:type_name -> rasterloom.schema.v1.DifferingRow
-	37, // 11: rasterloom.schema.v1.Verification.elapsed:type_name -> google.protobuf.Duration
-	2,  // 12: rasterloom.schema.v1.MigrationPlan.level:type_name -> rasterloom.schema.v1.MigrationLevel
-	37, // 13: rasterloom.schema.v1.MigrationPlan.estimate:type_name -> google.protobuf.Duration
-	9,  // 14: rasterloom.schema.v1.MigrationPlan.dependents:type_name -> rasterloom.schema.v1.Dependent
-	10, // 15: rasterloom.schema.v1.MigrationPlan.refusals:type_name -> rasterloom.schema.v1.Refusal
-	2,  // 16: rasterloom.schema.v1.MigrationSpec.level:type_name -> rasterloom.schema.v1.MigrationLevel
-	3,  // 17: rasterloom.schema.v1.MigrationSpec.tiles:type_name -> rasterloom.schema.v1.TileOptions
-	11, // 18: rasterloom.schema.v1.PlanMigrationRequest.spec:type_name -> rasterloom.schema.v1.MigrationSpec
-	8,  // 19: rasterloom.schema.v1.PlanMigrationResponse.plan:type_name -> rasterloom.schema.v1.MigrationPlan
-	11, // 20: rasterloom.schema.v1.StartMigrationRequest.spec:type_name -> rasterloom.schema.v1.MigrationSpec
-	4,  // 21: rasterloom.schema.v1.StartMigrationResponse.migration:type_name -> rasterloom.schema.v1.Migration
-	4,  // 22: rasterloom.schema.v1.GetMigrationResponse.migration:type_name -> rasterloom.schema.v1.Migration
-	4,  // 23: rasterloom.schema.v1.ListMigrationsResponse.migrations:type_name -> rasterloom.schema.v1.Migration
-	4,  // 24: rasterloom.schema.v1.WatchMigrationResponse.migration:type_name -> rasterloom.schema.v1.Migration
-	37, // 25: rasterloom.schema.v1.WatchMigrationResponse.remaining:type_name -> google.protobuf.Duration
-	4,  // 26: rasterloom.schema.v1.PauseMigrationResponse.migration:type_name -> rasterloom.schema.v1.Migration
-	4,  // 27: rasterloom.schema.v1.ResumeMigrationResponse.migration:type_name -> rasterloom.schema.v1.Migration
-	4,  // 28: rasterloom.schema.v1.CutOverResponse.migration:type_name -> rasterloom.schema.v1.Migration
-	4,  // 29: rasterloom.schema.v1.RollbackResponse.migration:type_name -> rasterloom.schema.v1.Migration
-	4,  // 30: rasterloom.schema.v1.FinalizeResponse.migration:type_name -> rasterloom.schema.v1.Migration
-	4,  // 31: rasterloom.schema.v1.AbortMigrationResponse.migration:type_name -> rasterloom.schema.v1.Migration
-	12, // 32: rasterloom.schema.v1.MigrationService.PlanMigration:input_type -> rasterloom.schema.v1.PlanMigrationRequest
-	14, // 33: rasterloom.schema.v1.MigrationService.StartMigration:input_type -> rasterloom.schema.v1.StartMigrationRequest
-	16, // 34: rasterloom.schema.v1.MigrationService.GetMigration:input_type -> rasterloom.schema.v1.GetMigrationRequest
-	18, // 35: rasterloom.schema.v1.MigrationService.ListMigrations:input_type -> rasterloom.schema.v1.ListMigrationsRequest
-	20, // 36: rasterloom.schema.v1.MigrationService.WatchMigration:input_type -> rasterloom.schema.v1.WatchMigrationRequest
-	22, // 37: rasterloom.schema.v1.MigrationService.PauseMigration:input_type -> rasterloom.schema.v1.PauseMigrationRequest
-	24, // 38: rasterloom.schema.v1.MigrationService.ResumeMigration:input_type -> rasterloom.schema.v1.ResumeMigrationRequest
-	26, // 39: rasterloom.schema.v1.MigrationService.CutOver:input_type -> rasterloom.schema.v1.CutOverRequest
-	28, // 40: rasterloom.schema.v1.MigrationService.Rollback:input_type -> rasterloom.schema.v1.RollbackRequest
-	30, // 41: rasterloom.schema.v1.MigrationService.Finalize:input_type -> rasterloom.schema.v1.FinalizeRequest
-	32, // 42: rasterloom.schema.v1.MigrationService.AbortMigration:input_type -> rasterloom.schema.v1.AbortMigrationRequest
-	13, // 43: rasterloom.schema.v1.MigrationService.PlanMigration:output_type -> rasterloom.schema.v1.PlanMigrationResponse
-	15, // 44: rasterloom.schema.v1.MigrationService.StartMigration:output_type -> rasterloom.schema.v1.StartMigrationResponse
-	17, // 45: rasterloom.schema.v1.MigrationService.GetMigration:output_type -> rasterloom.schema.v1.GetMigrationResponse
-	19, // 46: rasterloom.schema.v1.MigrationService.ListMigrations:output_type -> rasterloom.schema.v1.ListMigrationsResponse
-	21, // 47: rasterloom.schema.v1.MigrationService.WatchMigration:output_type -> rasterloom.schema.v1.WatchMigrationResponse
-	23, // 48: rasterloom.schema.v1.MigrationService.PauseMigration:output_type -> rasterloom.schema.v1.PauseMigrationResponse
-	25, // 49: rasterloom.schema.v1.MigrationService.ResumeMigration:output_type -> rasterloom.schema.v1.ResumeMigrationResponse
-	27, // 50: rasterloom.schema.v1.MigrationService.CutOver:output_type -> rasterloom.schema.v1.CutOverResponse
-	29, // 51: rasterloom.schema.v1.MigrationService.Rollback:output_type -> rasterloom.schema.v1.RollbackResponse
-	31, // 52: rasterloom.schema.v1.MigrationService.Finalize:output_type -> rasterloom.schema.v1.FinalizeResponse
-	33, // 53: rasterloom.schema.v1.MigrationService.AbortMigration:output_type -> rasterloom.schema.v1.AbortMigrationResponse
-	43, // [43:54] is the sub-list for method output_type
-	32, // [32:43] is the sub-list for method input_type
-	32, // [32:32] is the sub-list for extension type_name
-	32, // [32:32] is the sub-list for extension extendee
-	0,  // [0:32] is the sub-list for field type_name
+	5,  // 9: rasterloom.schema.v1.Migration.waiting:type_name -> rasterloom.schema.v1.MigrationFailure
+	34, // 10: rasterloom.schema.v1.MigrationFailure.fields:type_name -> rasterloom.schema.v1.MigrationFailure.FieldsEntry
+	7,  // 11: rasterloom.schema.v1.Verification.differing:type_name -> rasterloom.schema.v1.DifferingRow
+	37, // 12: rasterloom.schema.v1.Verification.elapsed:type_name -> google.protobuf.Duration
+	2,  // 13: rasterloom.schema.v1.MigrationPlan.level:type_name -> rasterloom.schema.v1.MigrationLevel
+	37, // 14: rasterloom.schema.v1.MigrationPlan.estimate:type_name -> google.protobuf.Duration
+	9,  // 15: rasterloom.schema.v1.MigrationPlan.dependents:type_name -> rasterloom.schema.v1.Dependent
+	10, // 16: rasterloom.schema.v1.MigrationPlan.refusals:type_name -> rasterloom.schema.v1.Refusal
+	2,  // 17: rasterloom.schema.v1.MigrationSpec.level:type_name -> rasterloom.schema.v1.MigrationLevel
+	3,  // 18: rasterloom.schema.v1.MigrationSpec.tiles:type_name -> rasterloom.schema.v1.TileOptions
+	11, // 19: rasterloom.schema.v1.PlanMigrationRequest.spec:type_name -> rasterloom.schema.v1.MigrationSpec
+	8,  // 20: rasterloom.schema.v1.PlanMigrationResponse.plan:type_name -> rasterloom.schema.v1.MigrationPlan
+	11, // 21: rasterloom.schema.v1.StartMigrationRequest.spec:type_name -> rasterloom.schema.v1.MigrationSpec
+	4,  // 22: rasterloom.schema.v1.StartMigrationResponse.migration:type_name -> rasterloom.schema.v1.Migration
+	4,  // 23: rasterloom.schema.v1.GetMigrationResponse.migration:type_name -> rasterloom.schema.v1.Migration
+	4,  // 24: rasterloom.schema.v1.ListMigrationsResponse.migrations:type_name -> rasterloom.schema.v1.Migration
+	4,  // 25: rasterloom.schema.v1.WatchMigrationResponse.migration:type_name -> rasterloom.schema.v1.Migration
+	37, // 26: rasterloom.schema.v1.WatchMigrationResponse.remaining:type_name -> google.protobuf.Duration
+	4,  // 27: rasterloom.schema.v1.PauseMigrationResponse.migration:type_name -> rasterloom.schema.v1.Migration
+	4,  // 28: rasterloom.schema.v1.ResumeMigrationResponse.migration:type_name -> rasterloom.schema.v1.Migration
+	4,  // 29: rasterloom.schema.v1.CutOverResponse.migration:type_name -> rasterloom.schema.v1.Migration
+	4,  // 30: rasterloom.schema.v1.RollbackResponse.migration:type_name -> rasterloom.schema.v1.Migration
+	4,  // 31: rasterloom.schema.v1.FinalizeResponse.migration:type_name -> rasterloom.schema.v1.Migration
+	4,  // 32: rasterloom.schema.v1.AbortMigrationResponse.migration:type_name -> rasterloom.schema.v1.Migration
+	12, // 33: rasterloom.schema.v1.MigrationService.PlanMigration:input_type -> rasterloom.schema.v1.PlanMigrationRequest
+	14, // 34: rasterloom.schema.v1.MigrationService.StartMigration:input_type -> rasterloom.schema.v1.StartMigrationRequest
+	16, // 35: rasterloom.schema.v1.MigrationService.GetMigration:input_type -> rasterloom.schema.v1.GetMigrationRequest
+	18, // 36: rasterloom.schema.v1.MigrationService.ListMigrations:input_type -> rasterloom.schema.v1.ListMigrationsRequest
+	20, // 37: rasterloom.schema.v1.MigrationService.WatchMigration:input_type -> rasterloom.schema.v1.WatchMigrationRequest
+	22, // 38: rasterloom.schema.v1.MigrationService.PauseMigration:input_type -> rasterloom.schema.v1.PauseMigrationRequest
+	24, // 39: rasterloom.schema.v1.MigrationService.ResumeMigration:input_type -> rasterloom.schema.v1.ResumeMigrationRequest
+	26, // 40: rasterloom.schema.v1.MigrationService.CutOver:input_type -> rasterloom.schema.v1.CutOverRequest
+	28, // 41: rasterloom.schema.v1.MigrationService.Rollback:input_type -> rasterloom.schema.v1.RollbackRequest
+	30, // 42: rasterloom.schema.v1.MigrationService.Finalize:input_type -> rasterloom.schema.v1.FinalizeRequest
+	32, // 43: rasterloom.schema.v1.MigrationService.AbortMigration:input_type -> rasterloom.schema.v1.AbortMigrationRequest
+	13, // 44: rasterloom.schema.v1.MigrationService.PlanMigration:output_type -> rasterloom.schema.v1.PlanMigrationResponse
+	15, // 45: rasterloom.schema.v1.MigrationService.StartMigration:output_type -> rasterloom.schema.v1.StartMigrationResponse
+	17, // 46: rasterloom.schema.v1.MigrationService.GetMigration:output_type -> rasterloom.schema.v1.GetMigrationResponse
+	19, // 47: rasterloom.schema.v1.MigrationService.ListMigrations:output_type -> rasterloom.schema.v1.ListMigrationsResponse
+	21, // 48: rasterloom.schema.v1.MigrationService.WatchMigration:output_type -> rasterloom.schema.v1.WatchMigrationResponse
+	23, // 49: rasterloom.schema.v1.MigrationService.PauseMigration:output_type -> rasterloom.schema.v1.PauseMigrationResponse
+	25, // 50: rasterloom.schema.v1.MigrationService.ResumeMigration:output_type -> rasterloom.schema.v1.ResumeMigrationResponse
+	27, // 51: rasterloom.schema.v1.MigrationService.CutOver:output_type -> rasterloom.schema.v1.CutOverResponse
+	29, // 52: rasterloom.schema.v1.MigrationService.Rollback:output_type -> rasterloom.schema.v1.RollbackResponse
+	31, // 53: rasterloom.schema.v1.MigrationService.Finalize:output_type -> rasterloom.schema.v1.FinalizeResponse
+	33, // 54: rasterloom.schema.v1.MigrationService.AbortMigration:output_type -> rasterloom.schema.v1.AbortMigrationResponse
+	44, // [44:55] is the sub-list for method output_type
+	33, // [33:44] is the sub-list for method input_type
+	33, // [33:33] is the sub-list for extension type_name
+	33, // [33:33] is the sub-list for extension extendee
+	0,  // [0:33] is the sub-list for field type_name
 }
 
 func init() { file_rasterloom_schema_v1_migration_proto_init() }

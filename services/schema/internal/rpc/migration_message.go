@@ -53,6 +53,9 @@ func toMigration(m migrate.Migration) *schemav1.Migration {
 	if f := m.Failure; f != nil {
 		p.Failure = &schemav1.MigrationFailure{Reason: f.Reason, Message: f.Message, Fields: f.Fields}
 	}
+	if f := m.Waiting; f != nil {
+		p.Waiting = &schemav1.MigrationFailure{Reason: f.Reason, Message: f.Message, Fields: f.Fields}
+	}
 	if v := m.Verification; v != nil {
 		p.Verification = &schemav1.Verification{
 			OldRows: v.OldRows, NewRows: v.NewRows, OldHash: v.OldHash, NewHash: v.NewHash,

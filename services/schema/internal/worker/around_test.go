@@ -3,6 +3,8 @@ package worker_test
 import (
 	"context"
 	"errors"
+	"fmt"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -183,3 +185,58 @@ func TestThrottleIsEven(t *testing.T) {
 }
 
 var errRefused = errors.New("a migration is there")
+
+// Who holds a migration up is named, for as long as it waits.
+func TestWhoHoldsItUpIsNamed(t *testing.T) {
+	s := newStage(t, 4, 3, false)
+	tx, err := s.pool.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = tx.Rollback(context.WithoutCancel(t.Context())) }()
+	if _, err := tx.Exec(t.Context(), "UPDATE public.passthrough_birds SET value = 1"); err != nil {
+		t.Fatal(err)
+	}
+	session := fmt.Sprintf("session %d of ", tx.Conn().PgConn().PID())
+	id := s.start("k").ID
+	s.work(1)
+	for deadline := time.Now().Add(patience); ; time.Sleep(50 * time.Millisecond) {
+		m, err := s.migrations.Get(t.Context(), id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if f := m.Waiting; f != nil && f.Reason == string(fault.TableBusy) {
+			if m.State != migrate.Planned || m.Failure != nil || !strings.Contains(f.Message, session) || !strings.Contains(f.Message, "open for ") ||
+				f.Fields["sessions"] != fmt.Sprint(tx.Conn().PgConn().PID()) {
+				t.Errorf("%s waits: %+v, failure %+v", m.State, f, m.Failure)
+			}
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("nothing says what it waits for")
+		}
+	}
+	if err := tx.Commit(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if m := s.await(id, migrate.Verified); m.Waiting != nil {
+		t.Errorf("it waits: %+v", m.Waiting)
+	}
+}
+
+// A migration that nobody has taken up says so.
+func TestNobodyTookItUp(t *testing.T) {
+	s := newStage(t, 4, 3, false)
+	id := s.start("k").ID
+	s.do("UPDATE rasterloom.migration SET update_time = update_time - interval '1 minute'")
+	m, err := s.migrations.Get(t.Context(), id)
+	if err != nil || m.Waiting == nil || !strings.Contains(m.Waiting.Message, "no worker") {
+		t.Errorf("%+v %v", m.Waiting, err)
+	}
+	if _, found, err := s.migrations.Claim(t.Context(), time.Hour); !found || err != nil {
+		t.Fatal(found, err)
+	}
+	if m, err = s.migrations.Get(t.Context(), id); err != nil || m.Waiting != nil {
+		t.Errorf("%+v %v", m.Waiting, err)
+	}
+}

@@ -185,7 +185,11 @@ func (s *stage) work(n int) {
 	var working sync.WaitGroup
 	for range n {
 		w := worker.New(s.migrations, s.migrations, worker.Config{Poll: 20 * time.Millisecond}, zaptest.NewLogger(s.t))
-		working.Go(func() { w.Run(ctx) })
+		working.Go(func() {
+			if err := w.Run(ctx); err != nil {
+				s.t.Error(err)
+			}
+		})
 	}
 	s.t.Cleanup(func() { stop(); working.Wait() })
 }

@@ -66,7 +66,7 @@ class TileOptions(_message.Message):
     def __init__(self, sql_view: _Optional[bool] = ..., declared_type: _Optional[bool] = ...) -> None: ...
 
 class Migration(_message.Message):
-    __slots__ = ("id", "layer", "table", "level", "state", "condition", "failure", "etag", "rows_per_second_limit", "rows_total", "rows_copied", "fraction_copied", "notes_pending", "verification", "create_time", "state_time", "in_place", "disk_bytes", "tiles")
+    __slots__ = ("id", "layer", "table", "level", "state", "condition", "failure", "etag", "rows_per_second_limit", "rows_total", "rows_copied", "fraction_copied", "notes_pending", "verification", "create_time", "state_time", "in_place", "disk_bytes", "tiles", "waiting")
     ID_FIELD_NUMBER: _ClassVar[int]
     LAYER_FIELD_NUMBER: _ClassVar[int]
     TABLE_FIELD_NUMBER: _ClassVar[int]
@@ -86,6 +86,7 @@ class Migration(_message.Message):
     IN_PLACE_FIELD_NUMBER: _ClassVar[int]
     DISK_BYTES_FIELD_NUMBER: _ClassVar[int]
     TILES_FIELD_NUMBER: _ClassVar[int]
+    WAITING_FIELD_NUMBER: _ClassVar[int]
     id: str
     layer: str
     table: _layer_pb2.Table
@@ -105,7 +106,8 @@ class Migration(_message.Message):
     in_place: bool
     disk_bytes: int
     tiles: TileOptions
-    def __init__(self, id: _Optional[str] = ..., layer: _Optional[str] = ..., table: _Optional[_Union[_layer_pb2.Table, _Mapping]] = ..., level: _Optional[_Union[MigrationLevel, str]] = ..., state: _Optional[_Union[MigrationState, str]] = ..., condition: _Optional[_Union[MigrationCondition, str]] = ..., failure: _Optional[_Union[MigrationFailure, _Mapping]] = ..., etag: _Optional[str] = ..., rows_per_second_limit: _Optional[int] = ..., rows_total: _Optional[int] = ..., rows_copied: _Optional[int] = ..., fraction_copied: _Optional[float] = ..., notes_pending: _Optional[int] = ..., verification: _Optional[_Union[Verification, _Mapping]] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., state_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., in_place: _Optional[bool] = ..., disk_bytes: _Optional[int] = ..., tiles: _Optional[_Union[TileOptions, _Mapping]] = ...) -> None: ...
+    waiting: MigrationFailure
+    def __init__(self, id: _Optional[str] = ..., layer: _Optional[str] = ..., table: _Optional[_Union[_layer_pb2.Table, _Mapping]] = ..., level: _Optional[_Union[MigrationLevel, str]] = ..., state: _Optional[_Union[MigrationState, str]] = ..., condition: _Optional[_Union[MigrationCondition, str]] = ..., failure: _Optional[_Union[MigrationFailure, _Mapping]] = ..., etag: _Optional[str] = ..., rows_per_second_limit: _Optional[int] = ..., rows_total: _Optional[int] = ..., rows_copied: _Optional[int] = ..., fraction_copied: _Optional[float] = ..., notes_pending: _Optional[int] = ..., verification: _Optional[_Union[Verification, _Mapping]] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., state_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., in_place: _Optional[bool] = ..., disk_bytes: _Optional[int] = ..., tiles: _Optional[_Union[TileOptions, _Mapping]] = ..., waiting: _Optional[_Union[MigrationFailure, _Mapping]] = ...) -> None: ...
 
 class MigrationFailure(_message.Message):
     __slots__ = ("reason", "message", "fields")
