@@ -168,11 +168,43 @@ func (e *Error) Error() string { return e.Message }
 func (e *Error) Unwrap() error { return e.cause }
 
 // Detail gives the message with the causes, for logs.
-func (e *Error) Detail() string {
-	if e.cause == nil {
-		return e.Message
+func (e *Error) Detail() string { return Detail(e) }
+
+// Detail gives the text of an error with the causes of all faults in its chain, which
+// their own texts hide, for logs.
+func Detail(err error) string {
+	text := err.Error()
+	for _, cause := range hidden(err) {
+		own := cause.Error()
+		rest := strings.TrimPrefix(Detail(cause), own)
+		// A fault that was made of another one has its sentence already.
+		if !strings.HasSuffix(text, own) {
+			text += ": " + own
+		}
+		text += rest
 	}
-	return e.Message + ": " + e.cause.Error()
+	return text
+}
+
+// hidden gives the causes that the text of an error leaves out.
+func hidden(err error) []error {
+	switch e := err.(type) { //nolint:errorlint // it is the chain itself that is walked
+	case *Error:
+		if e.cause != nil {
+			return []error{e.cause}
+		}
+	case interface{ Unwrap() error }:
+		if inner := e.Unwrap(); inner != nil {
+			return hidden(inner)
+		}
+	case interface{ Unwrap() []error }:
+		var causes []error
+		for _, inner := range e.Unwrap() {
+			causes = append(causes, hidden(inner)...)
+		}
+		return causes
+	}
+	return nil
 }
 
 // Stack gives the stack at New, a function and its place a line, for logs.

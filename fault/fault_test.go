@@ -70,3 +70,22 @@ func TestKindsAndReasonsAreNamed(t *testing.T) {
 		seen[string(r)] = true
 	}
 }
+
+// Nothing on the way from a cause to the caller is lost from the log: neither the
+// cause of a cause, nor what was said around a fault. No sentence is there twice.
+func TestDetailTellsTheWholeChain(t *testing.T) {
+	root := errors.New("connection refused")
+	lost := fault.New(fault.Unavailable, fault.DatabaseUnavailable, "the database cannot be reached").Because(fmt.Errorf("dial: %w", root))
+	for want, err := range map[string]error{
+		"connection refused": root,
+		"the database cannot be reached: dial: connection refused":                          lost,
+		"look at layer \"birds\": the database cannot be reached: dial: connection refused": fmt.Errorf("look at layer %q: %w", "birds", lost),
+		"layer \"birds\": the database cannot be reached: dial: connection refused":         fault.New(fault.Unavailable, fault.DatabaseUnavailable, "layer %q: %s", "birds", lost.Message).Because(lost),
+		"internal error: look: the database cannot be reached: dial: connection refused":    fault.New(fault.Internal, fault.Bug, "internal error").Because(fmt.Errorf("look: %w", lost)),
+		"no room\nthe database cannot be reached: dial: connection refused":                 errors.Join(errors.New("no room"), lost),
+	} {
+		if got := fault.Detail(err); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+}

@@ -260,8 +260,9 @@ func (c *call) write(log *zap.Logger) {
 		if len(f.Fields) > 0 {
 			fields = append(fields, zap.Any("fields", f.Fields))
 		}
-		if cause := f.Unwrap(); cause != nil {
-			fields = append(fields, zap.NamedError("cause", cause))
+		// With what was said around the fault on its way, too.
+		if detail := fault.Detail(c.err); detail != f.Message {
+			fields = append(fields, zap.String("cause", strings.TrimPrefix(detail, f.Message+": ")))
 		}
 	case code == codes.Internal || code == codes.Unknown:
 		fields = append(fields, zap.NamedError("cause", c.err))

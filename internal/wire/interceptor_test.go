@@ -190,6 +190,18 @@ func TestOneLineInTheLog(t *testing.T) {
 	}
 }
 
+// What was said around a fault, and the cause of its cause, are in the log.
+func TestTheWholeChainIsLogged(t *testing.T) {
+	lost := fault.New(fault.Unavailable, fault.DatabaseUnavailable, "the database cannot be reached").Because(errors.New("connection refused"))
+	url, client, logs := serve(t, func(context.Context, string) error { return fmt.Errorf("look at layer %q: %w", "birds", lost) })
+	if err := ask(t, url, client, nil, "birds"); strings.Contains(err.Error(), "refused") {
+		t.Errorf("the client is told %v", err)
+	}
+	if got := logs.All()[0].ContextMap()["cause"]; got != `look at layer "birds": the database cannot be reached: connection refused` {
+		t.Errorf("the log has %q", got)
+	}
+}
+
 // A limit of the server that ends a call is named to the caller, who has limits of
 // his own.
 func TestLimitThatEndsACallIsNamed(t *testing.T) {

@@ -36,7 +36,7 @@ func migrations(m *pgstore.Migrations, keeper *catalog.Keeper, cfg Config, log *
 			// A worker that is gone is a replica that takes no migration.
 			for ctx.Err() == nil {
 				if err := fault.Guard(func() error { return w.Run(ctx) }); err != nil {
-					log.Error("the worker of migrations begins again", zap.Error(fault.From(err).Unwrap()), zap.String("stack", fault.From(err).Stack()))
+					log.Error("the worker of migrations begins again", zap.String("detail", fault.Detail(err)), zap.String("stack", fault.From(err).Stack()))
 					select {
 					case <-time.After(time.Second):
 					case <-ctx.Done():

@@ -41,7 +41,7 @@ func openCatalog(ctx context.Context, migrate func(context.Context) error, wait 
 	case !wait || fault.KindOf(err) != fault.Unavailable:
 		return nil, err
 	}
-	log.Warn("the database is away; waiting for it", zap.NamedError("cause", fault.From(err).Unwrap()))
+	log.Warn("the database is away; waiting for it", zap.String("detail", fault.Detail(err)))
 	ctx, o.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	o.work.Go(func() { o.wait(ctx, migrate, log) })
 	return o, nil
@@ -64,7 +64,7 @@ func (o *opening) wait(ctx context.Context, migrate func(context.Context) error,
 		// Somebody may mend it; it is told once.
 		if f := fault.From(err); f.Kind != told && ctx.Err() == nil {
 			told = f.Kind
-			log.Error("the catalog cannot be migrated", zap.String("error", f.Message), zap.NamedError("cause", f.Unwrap()))
+			log.Error("the catalog cannot be migrated", zap.String("error", f.Message), zap.String("detail", fault.Detail(err)))
 		}
 	}
 }

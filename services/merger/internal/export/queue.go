@@ -450,7 +450,7 @@ func (q *Queue) report(j Job) {
 	}
 	fields = append(fields, zap.String("error", f.Message), zap.String("reason", string(f.Reason)), zap.Any("fields", f.Fields))
 	if cause := f.Unwrap(); cause != nil {
-		fields = append(fields, zap.NamedError("cause", cause))
+		fields = append(fields, zap.String("cause", fault.Detail(cause)))
 	}
 	if f.Kind == fault.Internal || f.Kind == fault.Corrupt {
 		q.log.Error("export", append(fields, zap.String("stack", f.Stack()))...)

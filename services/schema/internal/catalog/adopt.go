@@ -2,6 +2,7 @@ package catalog
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -186,15 +187,13 @@ func survey(ctx context.Context, tx Tx, surveys []layer.Survey, whole bool) ([]l
 // inLayer says in which layer something went wrong. The end of a context stays
 // what it is.
 func inLayer(name string, err error) error {
-	f := fault.From(err)
-	if f.Kind == fault.Internal {
+	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 		return fmt.Errorf("look at layer %q: %w", name, err)
 	}
-	told := fault.New(f.Kind, f.Reason, "layer %q: %s", name, f.Message).Because(err)
-	for key, value := range f.Fields {
-		told = told.With(key, value)
-	}
-	return told.With("layer", name)
+	// A copy, which keeps the stack of where it went wrong.
+	told := fault.From(err).With("layer", name).Because(err)
+	told.Message = fmt.Sprintf("layer %q: %s", name, told.Message)
+	return told
 }
 
 // tellShared warns of tables that several layers claim.

@@ -2,7 +2,6 @@ package rpc
 
 import (
 	"context"
-	"errors"
 	"time"
 
 	"connectrpc.com/connect"
@@ -35,9 +34,11 @@ type MigrationHandler struct {
 	migrations Migrations
 	wake       func()
 	poll       time.Duration
-	// up ends when the service is to shut down.
-	up    context.Context
-	drain context.CancelFunc
+	// draining is closed when the service is to shut down; onDrain has something done
+	// then, unless it is stopped before.
+	draining <-chan struct{}
+	onDrain  func(func()) (stop func() bool)
+	drain    context.CancelFunc
 }
 
 var _ schemav1connect.MigrationServiceHandler = (*MigrationHandler)(nil)
@@ -46,7 +47,8 @@ var _ schemav1connect.MigrationServiceHandler = (*MigrationHandler)(nil)
 // for a worker.
 func NewMigrations(keeper *catalog.Keeper, m Migrations, wake func()) *MigrationHandler {
 	up, drain := context.WithCancel(context.Background())
-	return &MigrationHandler{keeper: keeper, migrations: m, wake: wake, poll: 250 * time.Millisecond, up: up, drain: drain}
+	return &MigrationHandler{keeper: keeper, migrations: m, wake: wake, poll: 250 * time.Millisecond,
+		draining: up.Done(), onDrain: func(do func()) func() bool { return context.AfterFunc(up, do) }, drain: drain}
 }
 
 // Drain ends the calls that only wait, or read whole tables, so that they do not
@@ -59,9 +61,9 @@ func (h *MigrationHandler) Drain() { h.drain() }
 func (h *MigrationHandler) reading(ctx context.Context, do func(context.Context) error) error {
 	within, cancel := context.WithCancel(ctx)
 	defer cancel()
-	defer context.AfterFunc(h.up, cancel)()
+	defer h.onDrain(cancel)()
 	err := do(within)
-	if err != nil && h.up.Err() != nil && ctx.Err() == nil && errors.Is(err, context.Canceled) {
+	if err != nil && within.Err() != nil && ctx.Err() == nil {
 		return fault.New(fault.Unavailable, fault.Draining, "the server is shutting down, and ended the call before it was done: look how it stands, and say it again").Because(err)
 	}
 	return err
@@ -159,7 +161,7 @@ func (h *MigrationHandler) WatchMigration(ctx context.Context, req *connect.Requ
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case <-h.up.Done():
+		case <-h.draining:
 			return fault.New(fault.Unavailable, fault.Draining, "the server is shutting down; migration %s goes on, watch it again", m.ID).
 				With("migration", m.ID)
 		case <-tick.C:

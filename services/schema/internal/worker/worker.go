@@ -140,7 +140,7 @@ func (w *Worker) claiming(ctx context.Context, c *crew) {
 			working.Go(func() {
 				defer func() { <-taken }()
 				if err := fault.Guard(func() error { w.work(ctx, lease); return nil }); err != nil {
-					w.log.Error("the work on a migration broke off", zap.Stringer("migration", lease.ID), zap.String("detail", fault.From(err).Detail()), zap.String("stack", fault.From(err).Stack()))
+					w.log.Error("the work on a migration broke off", zap.Stringer("migration", lease.ID), zap.String("detail", fault.Detail(err)), zap.String("stack", fault.From(err).Stack()))
 				}
 			})
 			continue
@@ -171,7 +171,7 @@ func (w *Worker) looked(c *crew, err error) {
 		}
 		known := slices.Contains(slices.Collect(maps.Values(w.blind)), f.Reason)
 		if w.blind[c] = f.Reason; !known {
-			w.log.Warn("cannot look for migrations", zap.Error(err), zap.String("detail", f.Detail()))
+			w.log.Warn("cannot look for migrations", zap.Error(err), zap.String("detail", fault.Detail(err)))
 		}
 	}
 }
@@ -205,7 +205,7 @@ func (w *Worker) work(ctx context.Context, l migrate.Lease) {
 	case fenced(err), errors.Is(context.Cause(working), errLeaseLost):
 		log.Info("migration was paused or taken over")
 	default:
-		log.Error("migration failed", zap.Error(err), zap.String("detail", fault.From(err).Detail()))
+		log.Error("migration failed", zap.Error(err), zap.String("detail", fault.Detail(err)))
 		if err := w.journal.Fail(after, l, err); err != nil && !fenced(err) {
 			log.Warn("cannot record a failure", zap.Error(err))
 		}
@@ -295,7 +295,7 @@ func (w *Worker) patiently(ctx context.Context, l migrate.Lease, log *zap.Logger
 		}
 		if told != f.Reason {
 			told = f.Reason
-			log.Warn("migration waits", zap.String("reason", string(f.Reason)), zap.String("detail", f.Detail()))
+			log.Warn("migration waits", zap.String("reason", string(f.Reason)), zap.String("detail", fault.Detail(err)))
 		}
 		w.noteWait(ctx, l, err)
 		select {
