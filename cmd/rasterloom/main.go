@@ -154,17 +154,17 @@ func report(out *os.File, err error, asJSON bool) int {
 	if said, ok := errors.AsType[clientError](err); ok {
 		return int(said)
 	}
-	status := statusFailed
+	status, text := statusFailed, boot.Told(err)
 	said, isFault := errors.AsType[*fault.Error](err)
 	if asked, ok := errors.AsType[*askError](err); ok {
-		said, isFault, status = asked.fault(), true, asked.status()
+		said, isFault, status, text = asked.fault(), true, asked.status(), err.Error()
 	}
 	if asJSON {
 		answer := struct {
 			Reason  fault.Reason      `json:"reason,omitempty"`
 			Message string            `json:"message"`
 			Fields  map[string]string `json:"fields,omitempty"`
-		}{Message: err.Error()}
+		}{Message: text}
 		if isFault {
 			answer.Reason, answer.Fields = said.Reason, said.Fields
 		}
@@ -173,7 +173,7 @@ func report(out *os.File, err error, asJSON bool) int {
 		return status
 	}
 	p := newPainter(out)
-	p.line(red, "error:", " "+err.Error())
+	p.line(red, "error:", " "+text)
 	if isFault {
 		p.line(dim, "       "+string(said.Reason), "")
 	}

@@ -16,6 +16,8 @@ import (
 	"connectrpc.com/grpchealth"
 	"github.com/alecthomas/kong"
 	"go.uber.org/zap"
+
+	"github.com/rasterloom/rasterloom/fault"
 )
 
 // version is set by the build: -ldflags "-X …/internal/boot.version=v1.2.3".
@@ -177,10 +179,14 @@ func LoadSecretFiles() error {
 // cannot be read.
 const StatusUsage = 2
 
+// Told is the text of an error of a process for whoever starts it: with its causes,
+// as in the log, and without secrets.
+func Told(err error) string { return redact(fault.Detail(err)) }
+
 func exitOn(err error) {
 	if err == nil {
 		return
 	}
-	fmt.Fprintln(os.Stderr, "error:", redact(err.Error()))
+	fmt.Fprintln(os.Stderr, "error:", Told(err))
 	os.Exit(1)
 }

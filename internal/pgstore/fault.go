@@ -3,10 +3,14 @@ package pgstore
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
+	"regexp"
 	"strings"
 
+	"github.com/exaring/otelpgx"
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/puddle/v2"
 
@@ -31,6 +35,9 @@ func faultOf(err error) error {
 		return fault.New(fault.Unavailable, fault.DatabaseUnavailable, "the database cannot be reached").Because(err)
 	}
 	if pgErr, ok := errors.AsType[*pgconn.PgError](err); ok {
+		if pgErr.Code == insufficientPrivilege {
+			return denied(pgErr).Because(err)
+		}
 		kind, reason, message := classify(pgErr.Code)
 		return fault.New(kind, reason, "%s", message).With("sqlstate", pgErr.Code).Because(err)
 	}
@@ -44,6 +51,67 @@ func faultOf(err error) error {
 	return fault.From(err)
 }
 
+const insufficientPrivilege = "42501"
+
+// ofRole stands before the role in the hint of an error of permission.
+const ofRole = "role "
+
+// naming has errors of permission say whose it is, which PostgreSQL leaves out: where
+// they come by, the connection is known, and with it the role.
+type naming struct{ *otelpgx.Tracer }
+
+func nameRole(conn *pgx.Conn, err error) {
+	if e, ok := errors.AsType[*pgconn.PgError](err); ok && e.Code == insufficientPrivilege {
+		e.Hint = ofRole + conn.Config().User
+	}
+}
+
+// TraceQueryEnd implements pgx.QueryTracer.
+func (n naming) TraceQueryEnd(ctx context.Context, conn *pgx.Conn, data pgx.TraceQueryEndData) {
+	nameRole(conn, data.Err)
+	n.Tracer.TraceQueryEnd(ctx, conn, data)
+}
+
+// TraceBatchEnd implements pgx.BatchTracer.
+func (n naming) TraceBatchEnd(ctx context.Context, conn *pgx.Conn, data pgx.TraceBatchEndData) {
+	nameRole(conn, data.Err)
+	n.Tracer.TraceBatchEnd(ctx, conn, data)
+}
+
+// TraceCopyFromEnd implements pgx.CopyFromTracer.
+func (n naming) TraceCopyFromEnd(ctx context.Context, conn *pgx.Conn, data pgx.TraceCopyFromEndData) {
+	nameRole(conn, data.Err)
+	n.Tracer.TraceCopyFromEnd(ctx, conn, data)
+}
+
+// deniedObject finds what a permission is lacked for: "permission denied for table
+// birds", "must be owner of table birds".
+var deniedObject = regexp.MustCompile(`^(?:permission denied for|must be owner of) ([a-z ]+ \S.*)$`)
+
+// denied is the fault of a lacking permission, which names the role and what it is
+// lacked for. What PostgreSQL says of that is shown where it is its own check that
+// says it: a function of somebody's may raise the same code with any text.
+func denied(e *pgconn.PgError) *fault.Error {
+	who := "the database role of this service"
+	role, known := strings.CutPrefix(e.Hint, ofRole)
+	if known {
+		who = fmt.Sprintf("the database role %q of this service", role)
+	}
+	what := " for this"
+	object := deniedObject.FindStringSubmatch(e.Message)
+	if object != nil || strings.HasPrefix(e.Routine, "aclcheck_error") {
+		what = ": " + e.Message
+	}
+	f := fault.New(fault.Denied, fault.DatabasePermission, "%s lacks a permission%s", who, what).With("sqlstate", e.Code)
+	if known {
+		f = f.With("role", role)
+	}
+	if object != nil {
+		f = f.With("object", object[1])
+	}
+	return f
+}
+
 // connecting tells a failure to connect, whose own timeout is not the caller's.
 func connecting(err error) bool {
 	_, ok := errors.AsType[*pgconn.ConnectError](err)
@@ -54,8 +122,6 @@ func connecting(err error) bool {
 // https://www.postgresql.org/docs/current/errcodes-appendix.html
 func classify(code string) (fault.Kind, fault.Reason, string) {
 	switch code {
-	case "42501": // insufficient_privilege
-		return fault.Denied, fault.DatabasePermission, "the database role of this service lacks a permission for this"
 	case "22021": // character_not_in_repertoire: U+0000 in a value
 		return fault.Invalid, fault.InvalidArgument, "a text holds a character that the database does not store, such as U+0000"
 	case "25006": // read_only_sql_transaction

@@ -40,7 +40,7 @@ func (r migrationRow) waiting(noted *migrate.Failure, alone bool) *migrate.Failu
 		return noted
 	}
 	f := migrate.FailureOf(fault.New(fault.Unavailable, fault.ServiceUnavailable,
-		"no worker has taken it up: all are at work on other migrations (--migrations-at-once), or no schema service runs that knows its level"))
+		"no worker has taken it up: all are at work on other migrations, or no schema service runs that knows its level"))
 	return &f
 }
 

@@ -81,7 +81,7 @@ func Open(ctx context.Context, url string, o Options) (*Store, error) {
 	})
 	// The text of statements is ours and says nothing of values; nothing is
 	// recorded where no traces are asked for.
-	connection.Tracer = otelpgx.NewTracer()
+	connection.Tracer = naming{otelpgx.NewTracer()}
 	pool, err := pgxpool.NewWithConfig(ctx, config)
 	if err != nil {
 		return nil, faultOf(err)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	neturl "net/url"
 	"strings"
 	"testing"
 	"time"
@@ -128,6 +129,27 @@ func TestFaultsOfTheDatabase(t *testing.T) {
 		defer tx.Rollback(t.Context())
 		err = tx.Save(t.Context(), []layer.Record{{Layer: layer.Layer{Name: "n", Format: layer.FormatInvalid, Generation: 1}}})
 		wantFault(t, err, fault.Denied, fault.DatabasePermission)
+	})
+	t.Run("a lacking permission is named", func(t *testing.T) {
+		poor := fmt.Sprintf("poor_%d", time.Now().UnixNano()) // roles are the server's
+		if _, err := admin.Exec(t.Context(), "CREATE ROLE "+poor+" LOGIN PASSWORD 'p'; REVOKE ALL ON public.cells FROM PUBLIC"); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			_, _ = admin.Exec(context.WithoutCancel(t.Context()), "DROP OWNED BY "+poor+"; DROP ROLE "+poor)
+		})
+		if _, err := admin.Exec(t.Context(), "GRANT USAGE ON SCHEMA rasterloom TO "+poor); err != nil {
+			t.Fatal(err)
+		}
+		address, err := neturl.Parse(url)
+		if err != nil {
+			t.Fatal(err)
+		}
+		address.User = neturl.UserPassword(poor, "p")
+		f := wantFault(t, survey(t.Context(), open(t, address.String(), pgstore.Options{}), "cells"), fault.Denied, fault.DatabasePermission)
+		if f.Fields["role"] != poor || f.Fields["object"] != "table cells" || !strings.Contains(f.Message, poor) || !strings.Contains(f.Message, "permission denied for table cells") {
+			t.Errorf("%s %v", f.Message, f.Fields)
+		}
 	})
 	t.Run("backend terminated", func(t *testing.T) {
 		s := open(t, url, pgstore.Options{ApplicationName: "victim"})

@@ -3,6 +3,7 @@
 package schema
 
 import (
+	"cmp"
 	"context"
 	"time"
 
@@ -25,7 +26,7 @@ type Config struct {
 	WaitForDatabase bool `help:"Start although the database is away, and be NOT_SERVING until it is there." env:"RASTERLOOM_WAIT_FOR_DATABASE" default:"true" negatable:""`
 	// MigrationLease is the worker's own default where it is zero.
 	MigrationLease time.Duration `help:"How long a migration is left alone when the replica that carries it out is silent." env:"RASTERLOOM_MIGRATION_LEASE" default:"15s"`
-	// MigrationsAtOnce is the worker's own default where it is zero.
+	// MigrationsAtOnce is 4 where it is zero.
 	MigrationsAtOnce int `help:"How many migrations one replica moves on side by side. Half of the places are kept for those without --rate." env:"RASTERLOOM_MIGRATIONS_AT_ONCE" default:"4"`
 
 	Ingest IngestConfig `embed:"" prefix:"ingest-" group:"Taking rasters from clients"`
@@ -42,6 +43,7 @@ func New(ctx context.Context, cfg Config, deps boot.Deps) (*boot.Service, error)
 	if cfg.MigrationsAtOnce < 0 {
 		return nil, fault.New(fault.Invalid, fault.InvalidArgument, "--migrations-at-once is %d, and must be 1 or more", cfg.MigrationsAtOnce).With("field", "migrations_at_once")
 	}
+	cfg.MigrationsAtOnce = cmp.Or(cfg.MigrationsAtOnce, 4)
 	db, err := pgstore.Open(ctx, cfg.DatabaseURL, pgstore.Options{ApplicationName: "rasterloom schema", MaxConnections: baseConnections + cfg.MigrationsAtOnce/2})
 	if err != nil {
 		return nil, err
