@@ -127,11 +127,15 @@ func (b bearer) CloseIdleConnections() {
 	}
 }
 
+// stay follows no redirect: the services send none, and credentials are for the
+// address that somebody gave, not for whatever answers there names.
+func stay(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+
 func newHTTPClient(dial func(ctx context.Context, network, address string) (net.Conn, error), config *tls.Config) *http.Client {
 	var protocols http.Protocols
 	protocols.SetHTTP2(true)
 	protocols.SetUnencryptedHTTP2(true)
-	return &http.Client{Transport: &http.Transport{
+	return &http.Client{CheckRedirect: stay, Transport: &http.Transport{
 		DialContext:         dial,
 		TLSClientConfig:     config,
 		Protocols:           &protocols,

@@ -3,6 +3,7 @@ package pgstore
 import (
 	"crypto/tls"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -12,49 +13,46 @@ import (
 // prefer, takes whatever answers, and falls back to clear text when it is told
 // that there is no encryption. Whoever wants less off this machine has to say so:
 // sslmode=disable, require or verify-ca.
+// Each host of a list is judged for itself.
 func encrypt(c *pgconn.Config) {
-	if local(c.Host) || !takesClearText(c) {
-		return
-	}
-	seen := c.TLSConfig
-	for _, f := range c.Fallbacks {
-		if seen == nil {
-			seen = f.TLSConfig
+	attempts := append([]*pgconn.FallbackConfig{{Host: c.Host, Port: c.Port, TLSConfig: c.TLSConfig}}, c.Fallbacks...)
+	var kept []*pgconn.FallbackConfig
+	for i, a := range attempts {
+		same := func(b *pgconn.FallbackConfig) bool { return b.Host == a.Host && b.Port == a.Port }
+		seen, wavers := takesClearText(attempts, same)
+		if local(a.Host) || !wavers {
+			kept = append(kept, a)
+			continue
+		}
+		// One attempt for each host; prefer and allow have two.
+		if !slices.ContainsFunc(attempts[:i], same) {
+			proved := *a
+			proved.TLSConfig = verified(seen, a.Host)
+			kept = append(kept, &proved)
 		}
 	}
-	c.TLSConfig = verified(seen, c.Host)
-	// One attempt for each host; prefer and allow have two.
-	fallbacks := c.Fallbacks[:0]
-	for _, f := range c.Fallbacks {
-		known := f.Host == c.Host && f.Port == c.Port
-		for _, other := range fallbacks {
-			known = known || f.Host == other.Host && f.Port == other.Port
-		}
-		if !known {
-			f.TLSConfig = verified(seen, f.Host)
-			fallbacks = append(fallbacks, f)
-		}
-	}
-	c.Fallbacks = fallbacks
+	c.TLSConfig, c.Fallbacks = kept[0].TLSConfig, kept[1:]
 }
 
 // takesClearText tells prefer and allow by their two attempts on one host, one of
-// them in clear text.
-func takesClearText(c *pgconn.Config) bool {
-	for _, f := range c.Fallbacks {
-		if f.Host == c.Host && f.Port == c.Port && (f.TLSConfig == nil) != (c.TLSConfig == nil) {
-			return true
+// them in clear text, and gives what the other one knows of TLS.
+func takesClearText(attempts []*pgconn.FallbackConfig, same func(*pgconn.FallbackConfig) bool) (seen *tls.Config, wavers bool) {
+	inClear := false
+	for _, a := range attempts {
+		switch {
+		case !same(a):
+		case a.TLSConfig == nil:
+			inClear = true
+		case seen == nil:
+			seen = a.TLSConfig
 		}
 	}
-	return false
+	return seen, inClear && seen != nil
 }
 
 // verified keeps authorities and certificates, and checks the chain and the name.
 func verified(seen *tls.Config, host string) *tls.Config {
 	config := seen.Clone()
-	if local(host) {
-		return nil
-	}
 	config.InsecureSkipVerify, config.VerifyPeerCertificate, config.VerifyConnection = false, nil, nil
 	config.ServerName = host
 	config.MinVersion = max(config.MinVersion, tls.VersionTLS12)
