@@ -74,7 +74,7 @@ func (c versionCommand) Run() error {
 // options are how the command line is read.
 func options() []kong.Option {
 	return []kong.Option{
-		kong.Name("rasterloom"), kong.Description(about),
+		kong.Name("rasterloom"), kong.Description(about), boot.Paths(),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 100}),
 		kong.PostBuild(hideWiring), kong.PostBuild(addExamples), kong.Vars{
 			"url": defaultURL, "listen": "127.0.0.1:7400", "flight_listen": "127.0.0.1:7401", "log_level": "warn",

@@ -108,6 +108,13 @@ func (c migrationArg) find(ctx context.Context) (*schemav1.Migration, error) {
 		return list.GetMigrations()[0], nil
 	}
 	res, err := ask(ctx, c.client, "schema", c.migrations().GetMigration, &schemav1.GetMigrationRequest{Id: c.Migration})
+	if connect.CodeOf(errors.Unwrap(err)) == connect.CodeInvalidArgument {
+		// It is no id, so it is meant for a layer: is there one?
+		if _, err := ask(ctx, c.client, "schema", c.schema().GetLayer, &schemav1.GetLayerRequest{Name: c.Migration}); err != nil {
+			return nil, err
+		}
+		return nil, fault.New(fault.NotFound, fault.MigrationNotFound, "layer %s has no migration", c.Migration).With("layer", c.Migration)
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -5,14 +5,17 @@ import (
 	"errors"
 	"net/http"
 	"net/http/httptest"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"connectrpc.com/connect"
 
+	"github.com/rasterloom/rasterloom/fault"
 	schemav1 "github.com/rasterloom/rasterloom/gen/rasterloom/schema/v1"
 	"github.com/rasterloom/rasterloom/gen/rasterloom/schema/v1/schemav1connect"
+	"github.com/rasterloom/rasterloom/internal/wire"
 )
 
 // migrations is a service that has one migration and one plan.
@@ -49,8 +52,10 @@ func (m migrations) WatchMigration(_ context.Context, _ *connect.Request[schemav
 // served has the command line ask a service of migrations of the test.
 func served(t *testing.T, service schemav1connect.MigrationServiceHandler) {
 	t.Helper()
-	_, handler := schemav1connect.NewMigrationServiceHandler(service)
-	server := httptest.NewUnstartedServer(handler)
+	mux := http.NewServeMux()
+	mux.Handle(schemav1connect.NewMigrationServiceHandler(service))
+	mux.Handle(schemav1connect.NewSchemaServiceHandler(oneLayer{}))
+	server := httptest.NewUnstartedServer(mux)
 	server.Config.Protocols = new(http.Protocols)
 	server.Config.Protocols.SetUnencryptedHTTP2(true)
 	server.Start()
@@ -180,4 +185,52 @@ func TestWaitIsShown(t *testing.T) {
 	if line := (painter{}).progress(&schemav1.WatchMigrationResponse{Migration: m}); !strings.HasSuffix(line, "waits TABLE_BUSY locked by session 17") {
 		t.Errorf("%q", line)
 	}
+}
+
+// An empty path in the environment is none.
+func TestEmptyPathIsNone(t *testing.T) {
+	t.Setenv("RASTERLOOM_CA", "")
+	t.Setenv("RASTERLOOM_TOKEN_FILE", "")
+	served(t, migrations{migration: &schemav1.Migration{Id: "m7", Layer: "birds"}})
+	if err := outcome(t, "migrate show m7"); err != nil {
+		t.Error(err)
+	}
+	parsed, err := parse(noSettings, []string{"migrate", "show", "m7", "--ca=ca.pem"})
+	if err != nil || !filepath.IsAbs(parsed.cli.Migrate.Show.CA) {
+		t.Errorf("%v: --ca is %q", err, parsed.cli.Migrate.Show.CA)
+	}
+}
+
+// The name of a layer that has no migration is not taken for a bad id.
+func TestLayerWithoutMigration(t *testing.T) {
+	served(t, none{})
+	err := outcome(t, "migrate abort s1")
+	if err == nil || err.Error() != "layer s1 has no migration" || report(nil, err, false) != statusFailed {
+		t.Errorf("%v", err)
+	}
+}
+
+// none is a service without migrations, which refuses what is no id.
+type none struct {
+	schemav1connect.UnimplementedMigrationServiceHandler
+}
+
+func (none) ListMigrations(context.Context, *connect.Request[schemav1.ListMigrationsRequest]) (*connect.Response[schemav1.ListMigrationsResponse], error) {
+	return connect.NewResponse(&schemav1.ListMigrationsResponse{}), nil
+}
+
+func (none) GetMigration(context.Context, *connect.Request[schemav1.GetMigrationRequest]) (*connect.Response[schemav1.GetMigrationResponse], error) {
+	return nil, wire.ToConnect(fault.New(fault.Invalid, fault.InvalidArgument, "it is not the id of a migration, such as m17"))
+}
+
+// oneLayer has the layer s1.
+type oneLayer struct {
+	schemav1connect.UnimplementedSchemaServiceHandler
+}
+
+func (oneLayer) GetLayer(_ context.Context, req *connect.Request[schemav1.GetLayerRequest]) (*connect.Response[schemav1.GetLayerResponse], error) {
+	if req.Msg.GetName() != "s1" {
+		return nil, wire.ToConnect(fault.New(fault.NotFound, fault.LayerNotFound, "no layer"))
+	}
+	return connect.NewResponse(&schemav1.GetLayerResponse{}), nil
 }

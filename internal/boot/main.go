@@ -66,7 +66,7 @@ func Main[C any](program Program[C]) {
 		cli.Serve.Plugins = kong.Plugins{&flight}
 	}
 	exitOn(LoadSecretFiles())
-	parser, err := kong.New(&cli, kong.Name(program.Name), kong.Description(program.About), kong.Vars{
+	parser, err := kong.New(&cli, kong.Name(program.Name), kong.Description(program.About), Paths(), kong.Vars{
 		"listen": program.Listen, "flight_listen": program.FlightListen, "log_level": "info",
 		"config_default": "none.", "config_path": "",
 	})

@@ -56,6 +56,22 @@ func (c *ConfigFile) BeforeResolve(ctx *kong.Context, vars kong.Vars) error {
 	return nil
 }
 
+// Paths has an empty path, such as that of RASTERLOOM_CA=, mean that none was given:
+// kong makes the working directory of it.
+func Paths() kong.Option {
+	return kong.NamedMapper("path", kong.MapperFunc(func(ctx *kong.DecodeContext, target reflect.Value) error {
+		var path string
+		if err := ctx.Scan.PopValueInto("file", &path); err != nil {
+			return err
+		}
+		if path != "" && path != "-" {
+			path = kong.ExpandPath(path)
+		}
+		target.SetString(path)
+		return nil
+	}))
+}
+
 // Settings are what a file says, by the names of the flags. They are kong's resolver.
 type Settings struct {
 	path   string

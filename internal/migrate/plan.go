@@ -68,7 +68,9 @@ func (p Plan) Check() error {
 	}
 	codes, messages := make([]string, len(p.Refusals)), make([]string, len(p.Refusals))
 	for i, r := range p.Refusals {
-		codes[i], messages[i] = r.Code, r.Message
+		if codes[i], messages[i] = r.Code, r.Message; r.Fix != "" {
+			messages[i] += " (to do: " + r.Fix + ")"
+		}
 	}
 	f := fault.New(fault.Precondition, fault.MigrationRefused, "layer %q cannot be migrated as it is: %s",
 		p.Spec.Layer, strings.Join(messages, "; ")).

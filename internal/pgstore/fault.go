@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/exaring/otelpgx"
@@ -15,6 +16,7 @@ import (
 	"github.com/jackc/puddle/v2"
 
 	"github.com/rasterloom/rasterloom/fault"
+	"github.com/rasterloom/rasterloom/internal/migrate"
 )
 
 // faultOf turns an error of the database or the connection into a fault: the
@@ -110,6 +112,30 @@ func denied(e *pgconn.PgError) *fault.Error {
 		f = f.With("object", object[1])
 	}
 	return f
+}
+
+// notThere finds what a statement did not find: relation "public.birds" does not exist.
+var notThere = regexp.MustCompile(`^([a-z ]+ ".+") does not exist`)
+
+// gone names what a step of a migration needs and did not find: it works by names that
+// somebody may have changed, and adopting a catalog again brings none back.
+func gone(id migrate.ID, err error) error {
+	e, ok := errors.AsType[*pgconn.PgError](err)
+	if _, told := errors.AsType[*fault.Error](err); told || !ok || !slices.Contains([]string{"42P01", "42703", "42704", "3F000"}, e.Code) {
+		return err
+	}
+	what := "something that it needs"
+	found := notThere.FindStringSubmatch(e.Message)
+	if found != nil {
+		what = found[1]
+	}
+	f := fault.New(fault.Conflict, fault.LayerChanged,
+		"migration %s: %s is gone, or has another name by now; nothing was changed: give it its name back, or end the migration with abort before its cut-over", id, what).
+		With("migration", id).With("sqlstate", e.Code)
+	if found != nil {
+		f = f.With("missing", what)
+	}
+	return f.Because(err)
 }
 
 // connecting tells a failure to connect, whose own timeout is not the caller's.

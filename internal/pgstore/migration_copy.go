@@ -558,7 +558,7 @@ func (m *Migrations) contending(ctx context.Context, id migrate.ID, do func() er
 	for try := 1; ; try++ {
 		err := do()
 		if err == nil || !isContention(err) {
-			return faultOf(err)
+			return faultOf(gone(id, err))
 		}
 		if _, told := errors.AsType[*fault.Error](err); told && try == lockTries {
 			return err

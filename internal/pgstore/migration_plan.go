@@ -103,13 +103,31 @@ func notLegacy(l layer.Layer) *migrate.Refusal {
 	}
 }
 
+// otherThanTable says what a relation is that is no ordinary, permanent table on a
+// heap, and what can be done about it.
+func (t pixelTable) otherThanTable() (what, fix string) {
+	kinds := map[string]string{"v": "a view", "m": "a materialized view", "p": "a partitioned table", "f": "a foreign table"}
+	switch {
+	case kinds[t.kind] != "":
+		return kinds[t.kind], ""
+	case t.persistence == "u":
+		return "an unlogged table, which a crash of the server empties", "ALTER TABLE " + t.quoted() + " SET LOGGED, which writes it anew while everybody waits"
+	case t.persistence == "t":
+		return "a temporary table", ""
+	case t.kind == "r":
+		return "a table of the access method " + t.access, "ALTER TABLE " + t.quoted() + " SET ACCESS METHOD heap (PostgreSQL 15 and newer), which writes it anew while everybody waits"
+	}
+	return "something else", ""
+}
+
 // explain fills in a plan for a table that exists.
 func explain(ctx context.Context, tx pgx.Tx, plan *migrate.Plan, t pixelTable, l layer.Layer) error {
 	refuse := func(code, fix, format string, args ...any) {
 		plan.Refusals = append(plan.Refusals, migrate.Refusal{Code: code, Message: fmt.Sprintf(format, args...), Fix: fix})
 	}
 	if t.kind != "r" || t.persistence != "p" || t.access != "heap" {
-		refuse("NOT_A_TABLE", "", "%s is not an ordinary, permanent table on a heap", l.Table)
+		what, fix := t.otherThanTable()
+		refuse("NOT_A_TABLE", fix, "%s is %s, not an ordinary, permanent table on a heap", l.Table, what)
 		return nil
 	}
 	if missing := lacks(t.columns, []string{"row_idx", "col_idx", "value"}); len(missing) > 0 {

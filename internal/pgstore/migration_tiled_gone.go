@@ -32,7 +32,7 @@ func (a *arrow) finalizeWithoutTable(ctx context.Context, accepted migrate.Losse
 	}
 	if !accepted.Name {
 		return fault.New(fault.Invalid, fault.InvalidArgument,
-			"the table %s that migration %s made tiles of was dropped, so no view can take its name: say that this is meant with drop_name", a.row.Table, a.row.ID).
+			"the table %s that migration %s made tiles of was dropped, so no view can take its name: say that this is meant with drop_name (--drop-name)", a.row.Table, a.row.ID).
 			With("field", "drop_name").With("table", a.row.Table).With("migration", a.row.ID)
 	}
 	noted, err := notedTiles(ctx, a.Tx, ours(notesOf(a.row.ID)), a.row.Grid.Window())
@@ -41,7 +41,7 @@ func (a *arrow) finalizeWithoutTable(ctx context.Context, accepted migrate.Losse
 	}
 	if len(noted) > 0 && !accepted.Writes {
 		return fault.New(fault.Precondition, fault.MigrationRefused,
-			"layer %q: the table %s was dropped while %d of its tiles lagged behind it: what was written to them last is lost, and they are what they were before; accept that with lose_writes",
+			"layer %q: the table %s was dropped while %d of its tiles lagged behind it: what was written to them last is lost, and they are what they were before; accept that with lose_writes (--lose-writes)",
 			a.row.Spec.Layer, a.row.Table, len(noted)).
 			With("layer", a.row.Spec.Layer).With("table", a.row.Table).With("migration", a.row.ID).With("tiles", len(noted)).With("refusals", "TILES_LAG")
 	}

@@ -39,7 +39,8 @@ func explainTiled(ctx context.Context, tx pgx.Tx, plan *migrate.Plan, t pixelTab
 		plan.Refusals = append(plan.Refusals, migrate.Refusal{Code: code, Message: fmt.Sprintf(format, args...), Fix: fix})
 	}
 	if t.kind != "r" || t.persistence != "p" {
-		refuse("NOT_A_TABLE", "", "%s is not an ordinary, permanent table", l.Table)
+		what, fix := t.otherThanTable()
+		refuse("NOT_A_TABLE", fix, "%s is %s, not an ordinary, permanent table", l.Table, what)
 		return nil
 	}
 	tables, err := describe(ctx, tx, []layer.CellRequest{{Layer: l}})

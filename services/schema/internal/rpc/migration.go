@@ -210,7 +210,7 @@ func (h *MigrationHandler) Rollback(ctx context.Context, req *connect.Request[sc
 func (h *MigrationHandler) Finalize(ctx context.Context, req *connect.Request[schemav1.FinalizeRequest]) (*connect.Response[schemav1.FinalizeResponse], error) {
 	if !req.Msg.GetDropOldTable() {
 		return nil, fault.New(fault.Invalid, fault.InvalidArgument,
-			"finalizing drops the old table, and there is no way back: say so with drop_old_table").With("field", "drop_old_table")
+			"finalizing drops the old table, and there is no way back: say so with drop_old_table (--drop-old-table)").With("field", "drop_old_table")
 	}
 	before, err := h.get(ctx, req.Msg.GetId())
 	if err != nil {
@@ -218,7 +218,7 @@ func (h *MigrationHandler) Finalize(ctx context.Context, req *connect.Request[sc
 	}
 	if before.LosesName() && !req.Msg.GetDropName() {
 		return nil, fault.New(fault.Invalid, fault.InvalidArgument,
-			"finalizing migration %s leaves nothing under the name %s, since its tiles are for no SQL: say that this is meant with drop_name", before.ID, before.Table).
+			"finalizing migration %s leaves nothing under the name %s, since its tiles are for no SQL: say that this is meant with drop_name (--drop-name)", before.ID, before.Table).
 			With("field", "drop_name").With("table", before.Table)
 	}
 	accepted := migrate.Losses{Name: req.Msg.GetDropName(), Writes: req.Msg.GetLoseWrites()}

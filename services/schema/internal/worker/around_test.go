@@ -240,3 +240,26 @@ func TestNobodyTookItUp(t *testing.T) {
 		t.Errorf("%+v %v", m.Waiting, err)
 	}
 }
+
+// What somebody gave another name is named.
+func TestWhatIsGoneIsNamed(t *testing.T) {
+	for name, c := range map[string]struct{ rename, back, missing string }{
+		"the table": {"ALTER TABLE public.passthrough_birds RENAME TO other", "ALTER TABLE public.other RENAME TO passthrough_birds", "passthrough_birds"},
+		"its index": {"ALTER INDEX public.passthrough_birds_pkey RENAME TO other", "ALTER INDEX public.other RENAME TO passthrough_birds_pkey", "passthrough_birds_pkey"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newStage(t, 4, 3, false)
+			h := s.byHand()
+			h.to(migrate.Verified)
+			for _, step := range []func(context.Context, migrate.ID, string) error{s.migrations.CutOver, s.migrations.Rollback} {
+				s.do(c.rename)
+				f := want(t, step(t.Context(), h.id, h.etag()), fault.Conflict, fault.LayerChanged)
+				if !strings.Contains(f.Fields["missing"], c.missing) || !strings.Contains(f.Message, f.Fields["missing"]) || strings.Contains(f.Message, "adopt") {
+					t.Errorf("%s %v", f.Message, f.Fields)
+				}
+				s.do(c.back)
+				h.must(step(t.Context(), h.id, h.etag()))
+			}
+		})
+	}
+}

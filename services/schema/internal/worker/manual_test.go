@@ -493,6 +493,9 @@ func TestRefusals(t *testing.T) {
 			before := s.dump()
 			_, err := s.migrations.Start(t.Context(), "k", migrate.Spec{Layer: "birds", Level: migrate.LevelStored}, s.layer, nil)
 			f := want(t, err, fault.Precondition, fault.MigrationRefused)
+			if name == "unlogged" && (!strings.Contains(f.Message, "unlogged") || !strings.Contains(f.Message, "SET LOGGED")) {
+				t.Errorf("%v", f)
+			}
 			if f.Fields["refusals"] != c.codes || c.field != "" && f.Fields[c.field] != c.count {
 				t.Errorf("%v %v", f, f.Fields)
 			}
