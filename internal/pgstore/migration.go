@@ -263,7 +263,7 @@ func (m *Migrations) once(ctx context.Context, name string, may admit, do func(c
 // enter sets the new state, for the worker that holds the lease. It begins anew: an
 // arrow may take longer than a lease, which cannot be renewed under its lock.
 func (a *arrow) enter(ctx context.Context, to migrate.State) error {
-	return a.exec(ctx, "state", `UPDATE rasterloom.migration SET state = $2, lease_until = clock_timestamp() + $3,
+	return a.exec(ctx, "state", `UPDATE rasterloom.migration SET state = $2, failure = NULL, lease_until = clock_timestamp() + $3,
 		revision = revision + 1, state_time = clock_timestamp(), update_time = clock_timestamp() WHERE id = $1`,
 		int64(a.row.ID), storedState(a.row.Spec.Level, to), a.row.leaseFor)
 }

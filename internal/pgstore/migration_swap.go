@@ -272,13 +272,14 @@ func (a *arrow) noOldSnapshots(ctx context.Context) error {
 	var (
 		count   int
 		seconds float64
+		pids    string
 	)
-	if err := a.Tx.QueryRow(ctx, sqlOldSnapshots, a.row.syncedXID).Scan(&count, &seconds); err != nil || count == 0 {
+	if err := a.Tx.QueryRow(ctx, sqlOldSnapshots, a.row.syncedXID).Scan(&count, &seconds, &pids); err != nil || count == 0 {
 		return err
 	}
 	return fault.New(fault.Unavailable, fault.TableBusy,
-		"%d transactions from before the copy of layer %q was complete are still open, the oldest for %.0f s; cut over when they have ended",
-		count, a.row.Spec.Layer, seconds).With("layer", a.row.Spec.Layer).With("transactions", count).With("seconds", fmt.Sprintf("%.1f", seconds))
+		"%d transactions from before the copy of layer %q was complete are still open, the oldest for %.0f s (sessions %s); cut over when they have ended",
+		count, a.row.Spec.Layer, seconds, pids).With("layer", a.row.Spec.Layer).With("transactions", count).With("seconds", fmt.Sprintf("%.1f", seconds)).With("sessions", pids)
 }
 
 // stillFollowed makes sure that nobody has taken off or disabled our triggers.

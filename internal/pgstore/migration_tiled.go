@@ -462,7 +462,7 @@ func (m *Migrations) ClaimBehind(ctx context.Context, lease time.Duration) (migr
 		if !behind {
 			continue
 		}
-		err = m.pool.QueryRow(ctx, `UPDATE rasterloom.migration SET fence = fence + 1, lease_until = clock_timestamp() + $2 WHERE id = $1
+		err = m.pool.QueryRow(ctx, `UPDATE rasterloom.migration SET fence = fence + 1, lease_until = clock_timestamp() + $2, failure = NULL WHERE id = $1
 			AND condition = 'RUNNING' AND state IN ('TILED_VERIFIED', 'TILED_CUT_OVER') AND (lease_until IS NULL OR lease_until < clock_timestamp())
 			RETURNING id, fence`, id, lease).Scan((*int64)(&l.ID), &l.Fence)
 		if errors.Is(err, pgx.ErrNoRows) {

@@ -294,7 +294,10 @@ func TestCutOverWaitsForOldSnapshots(t *testing.T) {
 	h.must(err)
 	h.to(migrate.Verified)
 	etag, content := h.etag(), s.content()
-	want(t, s.migrations.CutOver(t.Context(), h.id, etag), fault.Unavailable, fault.TableBusy)
+	f := want(t, s.migrations.CutOver(t.Context(), h.id, etag), fault.Unavailable, fault.TableBusy)
+	if pid := fmt.Sprint(tx.Conn().PgConn().PID()); f.Fields["sessions"] != pid || !strings.Contains(f.Message, pid) {
+		t.Errorf("%s %v, and session %s is open", f.Message, f.Fields, pid)
+	}
 	if h.etag() != etag {
 		t.Error("a refused cut-over changed the migration")
 	}
