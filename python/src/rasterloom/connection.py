@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import warnings
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Self, TypeVar
@@ -163,16 +164,27 @@ class Connection:
         service: str,
         *,
         patience: float | None = math.inf,
+        waiting: Callable[[], object] | None = None,
     ) -> Response:
         """Ask ``service`` one question; its error is raised as one of ours.
 
         The answer may take ``timeout`` of the connection, and no longer than ``patience``, in seconds.
-        None is for what takes as long as a table is large: there is no limit.
+        None is for what takes as long as a table is large: there is no limit, and
+        ``waiting`` is called now and then meanwhile.
         """
         self._check_open()
         limit = None if patience is None else min(self._timeout, patience)
         try:
-            return method(request, timeout=limit, metadata=self._metadata())
+            if waiting is None:
+                return method(request, timeout=limit, metadata=self._metadata())
+            answer = method.future(request, timeout=limit, metadata=self._metadata())
+            try:
+                while True:
+                    with suppress(grpc.FutureTimeoutError):
+                        return answer.result(timeout=0.5)
+                    waiting()
+            finally:
+                answer.cancel()
         except grpc.RpcError as error:
             raise errors.from_rpc(error, self._places[service], self._tls) from None
 

@@ -240,7 +240,9 @@ class Migration:
 
     def _changed(self, method: grpc.UnaryUnaryMultiCallable[Request, _Changed], request: Request) -> MigrationStatus:
         # Comparing and locking take as long as the table is large, and busy.
-        self.last = self._saw(self._connection.call(method, request, "schema", patience=None).migration)
+        with progress_bar(self._progress, desc=f"{self.id} {self.layer}", bar_format="{desc} waits {elapsed}") as bar:
+            answer = self._connection.call(method, request, "schema", patience=None, waiting=bar.refresh)
+        self.last = self._saw(answer.migration)
         return self.last
 
     def _saw(
