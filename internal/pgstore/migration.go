@@ -28,6 +28,10 @@ var (
 	sqlSignature string
 	//go:embed shadow/dependents.sql
 	sqlDependents string
+	//go:embed shadow/features.sql
+	sqlFeatures string
+	//go:embed shadow/of_coordinates.sql
+	sqlOfCoordinates string
 	//go:embed shadow/indexes.sql
 	sqlIndexes string
 	//go:embed shadow/views.sql

@@ -238,6 +238,15 @@ func (inPlace) rollback(ctx context.Context, a *arrow) error {
 	if err := a.lockFilled(ctx); err != nil {
 		return err
 	}
+	// PostgreSQL would drop some of it with the columns, and refuse others.
+	used, err := a.onCoordinates(ctx, a.row.oldTable)
+	if err != nil {
+		return err
+	}
+	if len(used) > 0 {
+		return a.row.dependent(used, "table %s loses the columns x_coord and y_coord when migration %s is rolled back, and this needs them: %s; take it off first, or %s",
+			a.row.Table, a.row.ID, names(used), insteadOfRollback)
+	}
 	a.hold()
 	return inOrder(ctx, []func(context.Context) error{
 		func(ctx context.Context) error { return a.dropFilled(ctx, a.named(), "x_coord", "y_coord") },

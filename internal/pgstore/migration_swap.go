@@ -15,7 +15,8 @@ import (
 // milliseconds; from then on every write reaches the old one as well, so that
 // Rollback loses nothing. etag is of the migration as the operator saw it.
 // Errors: NotFound MIGRATION_NOT_FOUND; Precondition MIGRATION_STATE; Conflict
-// MIGRATION_CHANGED (stale etag), LAYER_CHANGED; Unavailable TABLE_BUSY when the
+// MIGRATION_CHANGED (stale etag), LAYER_CHANGED; Precondition DEPENDENT when the table
+// has what the other one has not; Unavailable TABLE_BUSY when the
 // locks were not had, or transactions from before the copy was complete are still
 // open. Nothing is changed then.
 func (m *Migrations) CutOver(ctx context.Context, id migrate.ID, etag string) error {
@@ -37,6 +38,9 @@ func (shadowTable) cutOver(ctx context.Context, a *arrow) error {
 		return err
 	}
 	if err := a.stillFollowed(ctx, a.row.oldTable); err != nil {
+		return err
+	}
+	if err := a.alike(ctx, a.row.oldTable, a.row.newTable, insteadOfCutOver); err != nil {
 		return err
 	}
 	views, err := readViews(ctx, a.Tx, a.row.oldTable)
@@ -73,7 +77,7 @@ func (shadowTable) cutOver(ctx context.Context, a *arrow) error {
 // the new one. Errors: as CutOver.
 func (m *Migrations) Rollback(ctx context.Context, id migrate.ID, etag string) error {
 	return m.take(ctx, "rollback", id, byOperator(etag, migrate.RolledBack), func(ctx context.Context, a *arrow) error {
-		return a.row.target().rollback(ctx, a)
+		return a.row.stillNeeded(a.row.target().rollback(ctx, a))
 	})
 }
 
@@ -87,6 +91,13 @@ func (shadowTable) rollback(ctx context.Context, a *arrow) error {
 		return err
 	}
 	if err := a.stillFollowed(ctx, a.row.newTable); err != nil {
+		return err
+	}
+	more, err := a.onCoordinates(ctx, a.row.newTable)
+	if err != nil {
+		return err
+	}
+	if err := a.alike(ctx, a.row.newTable, a.row.oldTable, insteadOfRollback, more...); err != nil {
 		return err
 	}
 	views, err := readViews(ctx, a.Tx, a.row.newTable)
@@ -136,7 +147,7 @@ func (m *Migrations) Finalize(ctx context.Context, id migrate.ID, etag string, a
 		return err
 	}
 	return m.take(ctx, "finalize", id, byOperator(etag, migrate.Finalized), func(ctx context.Context, a *arrow) error {
-		return a.row.target().finalize(ctx, a, v, accepted)
+		return a.row.stillNeeded(a.row.target().finalize(ctx, a, v, accepted))
 	})
 }
 
@@ -151,6 +162,9 @@ func (shadowTable) finalize(ctx context.Context, a *arrow, v migrate.Verificatio
 	}
 	if !found {
 		return fault.New(fault.Conflict, fault.LayerChanged, "the new table of migration %s is gone", id).With("migration", id)
+	}
+	if err := a.nothingLost(ctx, a.row.newTable, a.row.oldTable); err != nil {
+		return err
 	}
 	a.hold()
 	steps := []func(context.Context) error{

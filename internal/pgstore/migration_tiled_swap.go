@@ -231,6 +231,14 @@ func (tiledTable) finalize(ctx context.Context, a *arrow, v migrate.Verification
 	if err := a.nobodyElses(ctx); err != nil {
 		return err
 	}
+	// The plan found nothing of the kind, and may be weeks old.
+	lost, _, err := lostWithTable(ctx, a.Tx, old, a.row.Spec.Tiles.SQLView)
+	if err != nil {
+		return err
+	}
+	if err := a.wouldBeLost(a.notOurs(lost)); err != nil {
+		return err
+	}
 	made, err := a.makeNoted(ctx, finalTiles)
 	if err != nil {
 		return err
@@ -244,10 +252,6 @@ func (tiledTable) finalize(ctx context.Context, a *arrow, v migrate.Verification
 		return err
 	}
 	if err := a.exec(ctx, "drop-old", "DROP TABLE "+quoted(old.schema, hiddenName(a.row.ID))); err != nil {
-		if isCode(err, "2BP01") { // dependent_objects_still_exist
-			return fault.New(fault.Precondition, fault.MigrationRefused, "layer %q: something was made since that hangs on table %s, which is to be dropped: take it off first",
-				a.row.Spec.Layer, a.row.Table).With("layer", a.row.Spec.Layer).With("table", a.row.Table).With("refusals", "DEPENDENT").Because(err)
-		}
 		return err
 	}
 	if err := a.stopFollowing(ctx, tiled); err != nil {

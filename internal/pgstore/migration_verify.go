@@ -96,12 +96,12 @@ func (shadowTable) compare(ctx context.Context, m *Migrations, r migrationRow) (
 		seed := rand.Int64()
 		hash := rowHash(old)
 		if err := tx.QueryRow(ctx, fmt.Sprintf(`SELECT count(*), coalesce(sum(%s), 0)::text,
-				count(*) FILTER (WHERE row_idx NOT BETWEEN 0 AND $2 OR col_idx NOT BETWEEN 0 AND $3) FROM %s`, hash, old.quoted()),
+				count(*) FILTER (WHERE row_idx NOT BETWEEN 0 AND $2 OR col_idx NOT BETWEEN 0 AND $3) FROM ONLY %s`, hash, old.quoted()),
 			seed, r.Grid.Rows-1, r.Grid.Cols-1).Scan(&v.OldRows, &v.OldHash, &v.OffGrid); err != nil {
 			return err
 		}
 		x, y := coordinateFormulas(r.SouthUp, 2)
-		if err := tx.QueryRow(ctx, fmt.Sprintf(`SELECT count(*), coalesce(sum(%s), 0)::text, count(*) FILTER (WHERE %s OR %s) FROM %s`,
+		if err := tx.QueryRow(ctx, fmt.Sprintf(`SELECT count(*), coalesce(sum(%s), 0)::text, count(*) FILTER (WHERE %s OR %s) FROM ONLY %s`,
 			hash, unlike("x_coord", x), unlike("y_coord", y), fresh.quoted()),
 			append([]any{seed}, gridValues(r)...)...).Scan(&v.NewRows, &v.NewHash, &v.WrongCoordinates); err != nil {
 			return err
@@ -225,10 +225,10 @@ func differing(ctx context.Context, tx pgx.Tx, r migrationRow, old, fresh pixelT
 	bits := bitsOf(old)
 	rows, err := tx.Query(ctx, fmt.Sprintf(`SELECT coalesce(row_idx, -1), coalesce(col_idx, -1),
 			CASE WHEN f.bits IS NULL THEN 'missing' WHEN o.bits IS NULL THEN 'added' WHEN o.bits <> f.bits THEN 'changed' ELSE 'coordinates' END
-		FROM (SELECT row_idx, col_idx, record_send(ROW(%[1]s)) AS bits FROM %[2]s) o
+		FROM (SELECT row_idx, col_idx, record_send(ROW(%[1]s)) AS bits FROM ONLY %[2]s) o
 		FULL JOIN (SELECT row_idx, col_idx, record_send(ROW(%[1]s)) AS bits,
 				%[4]s OR %[5]s AS off
-			FROM %[3]s) f USING (row_idx, col_idx)
+			FROM ONLY %[3]s) f USING (row_idx, col_idx)
 		WHERE o.bits IS DISTINCT FROM f.bits OR f.off ORDER BY row_idx, col_idx LIMIT $1`,
 		bits, old.quoted(), fresh.quoted(), unlike("x_coord", x), unlike("y_coord", y)), append([]any{maxDiffering}, gridValues(r)...)...)
 	if err != nil {
