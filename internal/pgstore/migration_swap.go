@@ -20,12 +20,18 @@ import (
 // locks were not had, or transactions from before the copy was complete are still
 // open. Nothing is changed then.
 func (m *Migrations) CutOver(ctx context.Context, id migrate.ID, etag string) error {
+	v, err := m.asCompared(ctx, id, etag, migrate.CutOver)
+	if err != nil {
+		return err
+	}
 	return m.take(ctx, "cut-over", id, byOperator(etag, migrate.CutOver), func(ctx context.Context, a *arrow) error {
-		return a.row.target().cutOver(ctx, a)
+		return a.row.target().cutOver(ctx, a, v)
 	})
 }
 
-func (shadowTable) cutOver(ctx context.Context, a *arrow) error {
+func (shadowTable) relies(migrate.State) bool { return true }
+
+func (shadowTable) cutOver(ctx context.Context, a *arrow, v migrate.Verification) error {
 	id := a.row.ID
 	if err := a.noOldSnapshots(ctx); err != nil {
 		return err
@@ -38,6 +44,9 @@ func (shadowTable) cutOver(ctx context.Context, a *arrow) error {
 		return err
 	}
 	if err := a.stillFollowed(ctx, a.row.oldTable); err != nil {
+		return err
+	}
+	if err := a.stillCompared(ctx, v); err != nil {
 		return err
 	}
 	if err := a.alike(ctx, a.row.oldTable, a.row.newTable, insteadOfCutOver); err != nil {
@@ -76,12 +85,16 @@ func (shadowTable) cutOver(ctx context.Context, a *arrow) error {
 // Rollback gives the name back to the old table, which has every write, and drops
 // the new one. Errors: as CutOver.
 func (m *Migrations) Rollback(ctx context.Context, id migrate.ID, etag string) error {
+	v, err := m.asCompared(ctx, id, etag, migrate.RolledBack)
+	if err != nil {
+		return err
+	}
 	return m.take(ctx, "rollback", id, byOperator(etag, migrate.RolledBack), func(ctx context.Context, a *arrow) error {
-		return a.row.stillNeeded(a.row.target().rollback(ctx, a))
+		return a.row.stillNeeded(a.row.target().rollback(ctx, a, v))
 	})
 }
 
-func (shadowTable) rollback(ctx context.Context, a *arrow) error {
+func (shadowTable) rollback(ctx context.Context, a *arrow, v migrate.Verification) error {
 	id := a.row.ID
 	if err := a.lockBoth(ctx, ours(oldOf(id))); err != nil {
 		return err
@@ -91,6 +104,9 @@ func (shadowTable) rollback(ctx context.Context, a *arrow) error {
 		return err
 	}
 	if err := a.stillFollowed(ctx, a.row.newTable); err != nil {
+		return err
+	}
+	if err := a.stillCompared(ctx, v); err != nil {
 		return err
 	}
 	more, err := a.onCoordinates(ctx, a.row.newTable)
@@ -163,6 +179,9 @@ func (shadowTable) finalize(ctx context.Context, a *arrow, v migrate.Verificatio
 	if !found {
 		return fault.New(fault.Conflict, fault.LayerChanged, "the new table of migration %s is gone", id).With("migration", id)
 	}
+	if err := a.stillCompared(ctx, v); err != nil {
+		return err
+	}
 	if err := a.nothingLost(ctx, a.row.newTable, a.row.oldTable); err != nil {
 		return err
 	}
@@ -171,7 +190,6 @@ func (shadowTable) finalize(ctx context.Context, a *arrow, v migrate.Verificatio
 		func(ctx context.Context) error { return a.detach(ctx, fresh.quoted()) },
 		func(ctx context.Context) error { return a.dropFunctions(ctx) },
 		func(ctx context.Context) error { return a.exec(ctx, "drop-old", "DROP TABLE "+ours(oldOf(id))) },
-		func(ctx context.Context) error { return a.keep(ctx, v) },
 		func(ctx context.Context) error { return a.decide(ctx, migrate.Finalized) },
 		a.flush,
 	}

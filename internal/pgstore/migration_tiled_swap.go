@@ -22,7 +22,7 @@ const finalTiles = 16
 // nobody waits. What is written to it from now on is noted as before, and until a
 // worker has made a tile anew, its cells are read from the table: the comment of
 // the tiles' column data says so.
-func (tiledTable) cutOver(ctx context.Context, a *arrow) error {
+func (tiledTable) cutOver(ctx context.Context, a *arrow, _ migrate.Verification) error {
 	if err := a.noOldSnapshots(ctx); err != nil {
 		return err
 	}
@@ -40,22 +40,29 @@ func (tiledTable) cutOver(ctx context.Context, a *arrow) error {
 	if err := a.asCatalogued(ctx, a.row.Table, a.row.tiles.Generation); err != nil {
 		return err
 	}
+	if err := a.noteRewritten(ctx, old); err != nil {
+		return err
+	}
+	return inOrder(ctx, []func(context.Context) error{
+		func(ctx context.Context) error { return a.tellReaders(ctx, old, tiled) },
+		func(ctx context.Context) error { return a.catalogTiles(ctx, tiled) },
+		func(ctx context.Context) error { return a.decide(ctx, migrate.CutOver) },
+	})
+}
+
+// tellReaders writes where the table and the notes are, and in which file the table is
+// that the notes are of, into the comment that readers of tiles look for.
+func (a *arrow) tellReaders(ctx context.Context, old pixelTable, tiled layer.Layer) error {
 	comment, err := json.Marshal(pixelSource{
 		Version: pixelSourceVersion, Migration: a.row.ID.String(),
-		Notes: tableName{"rasterloom", notesOf(a.row.ID)}, Table: tableName{old.schema, old.name}, OID: a.row.oldTable,
+		Notes: tableName{"rasterloom", notesOf(a.row.ID)}, Table: tableName{old.schema, old.name}, OID: a.row.oldTable, File: old.file,
 		Triggers:   []string{rowTrigger(a.row.ID), truncateTrigger(a.row.ID)},
 		StoredType: a.row.tiles.StoredType, Registration: a.row.oldRegistration, HasIndices: a.row.tiles.HasIndices, SouthUp: a.row.SouthUp,
 	})
 	if err != nil {
 		return err
 	}
-	return inOrder(ctx, []func(context.Context) error{
-		func(ctx context.Context) error {
-			return a.exec(ctx, "lagging", "COMMENT ON COLUMN "+quote(tiled.Table)+".data IS "+text(string(comment)))
-		},
-		func(ctx context.Context) error { return a.catalogTiles(ctx, tiled) },
-		func(ctx context.Context) error { return a.decide(ctx, migrate.CutOver) },
-	})
+	return a.exec(ctx, "lagging", "COMMENT ON COLUMN "+quote(tiled.Table)+".data IS "+text(string(comment)))
 }
 
 // asCatalogued makes sure that the layer is what it was, and keeps it so until the
@@ -107,8 +114,11 @@ func (a *arrow) catalogPixels(ctx context.Context) error {
 		a.row.Table.Schema, a.row.Table.Name, a.row.oldTable)
 }
 
+// relies is false: tiles of a table that was written anew are all noted, and made anew.
+func (tiledTable) relies(migrate.State) bool { return false }
+
 // rollback drops the tiles: the table has every write.
-func (tiledTable) rollback(ctx context.Context, a *arrow) error {
+func (tiledTable) rollback(ctx context.Context, a *arrow, _ migrate.Verification) error {
 	if gone, err := a.row.tableGone(ctx, a.Tx); err != nil {
 		return err
 	} else if gone {
@@ -239,6 +249,11 @@ func (tiledTable) finalize(ctx context.Context, a *arrow, v migrate.Verification
 	if err := a.wouldBeLost(a.notOurs(lost)); err != nil {
 		return err
 	}
+	if v.Files[0] != old.file {
+		return fault.New(fault.Conflict, fault.LayerChanged, "table %s was written anew (VACUUM FULL, ALTER TABLE) since migration %s compared it; try again", a.row.Table, a.row.ID).
+			With("table", a.row.Table).With("migration", a.row.ID)
+	}
+	a.row.Verification = &v // of just now
 	made, err := a.makeNoted(ctx, finalTiles)
 	if err != nil {
 		return err

@@ -145,9 +145,14 @@ func (m *Migrations) settleSome(ctx context.Context, l migrate.Lease, lane int, 
 func compareTiles(ctx context.Context, m *Migrations, r migrationRow, c *comparison) (behind []tilePlace, err error) {
 	snapshot := pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}
 	err = pgx.BeginTxFunc(ctx, m.pool, snapshot, func(tx pgx.Tx) error {
-		if _, err := tx.Exec(ctx, readSettings, lockWait); err != nil {
+		if err := m.toRead(ctx, tx, r, r.oldTable); err != nil {
 			return err
 		}
+		old, err := existing(ctx, tx, r, r.oldTable)
+		if err != nil {
+			return err
+		}
+		c.Files[0] = old.file // that of the tiles does not matter: we alone write them
 		lagging, err := notedTiles(ctx, tx, ours(notesOf(r.ID)), r.Grid.Window())
 		if err != nil {
 			return err

@@ -55,18 +55,80 @@ func (a *arrow) keep(ctx context.Context, v migrate.Verification) error {
 	return a.exec(ctx, "verification", "UPDATE rasterloom.migration SET verification = $2 WHERE id = $1", int64(a.row.ID), record)
 }
 
+// filesOf gives what the rows of both tables are in; 0 for a table that is gone.
+func filesOf(ctx context.Context, q querier, r migrationRow) (files [2]uint32, err error) {
+	err = q.QueryRow(ctx, "SELECT coalesce(pg_relation_filenode($1::oid::regclass), 0), coalesce(pg_relation_filenode($2::oid::regclass), 0)", r.oldTable, r.newTable).
+		Scan(&files[0], &files[1])
+	return files, err
+}
+
+// asCompared gives the newest comparison of a migration that is about to go to a state,
+// where that relies on it. Where a table was written anew since, by ALTER TABLE … TYPE
+// … USING as well as by VACUUM FULL, it makes another one; nobody waits for that.
+// Errors: Corrupt DATA_CORRUPT when the tables differ by now.
+func (m *Migrations) asCompared(ctx context.Context, id migrate.ID, etag string, to migrate.State) (v migrate.Verification, err error) {
+	row, err := readMigration(ctx, m.pool, id, "")
+	if err != nil {
+		return v, faultOf(err)
+	}
+	if err := byOperator(etag, to)(&row); err != nil {
+		return v, err
+	}
+	files, err := filesOf(ctx, m.pool, row)
+	if err != nil {
+		return v, faultOf(err)
+	}
+	if row.Verification != nil {
+		v = *row.Verification
+	}
+	if v.Files == files || !row.target().relies(to) {
+		return v, nil
+	}
+	if v, err = row.target().compare(ctx, m, row); err != nil {
+		return v, faultOf(err)
+	}
+	return v, differs(row, v)
+}
+
+// stillCompared makes sure that the tables, which are locked, are in the files that were
+// compared.
+func (a *arrow) stillCompared(ctx context.Context, v migrate.Verification) error {
+	files, err := filesOf(ctx, a.Tx, a.row)
+	if err != nil {
+		return err
+	}
+	if files != v.Files {
+		return fault.New(fault.Conflict, fault.LayerChanged, "table %s was written anew (VACUUM FULL, ALTER TABLE) since migration %s compared it; try again", a.row.Table, a.row.ID).
+			With("table", a.row.Table).With("migration", a.row.ID)
+	}
+	return a.keep(ctx, v)
+}
+
 // differs is the fault of tables that do not agree.
 func differs(r migrationRow, v migrate.Verification) error {
 	if v.Equal() {
 		return nil
+	}
+	anew := ""
+	if old := r.Verification; old != nil && old.Equal() && old.Files != v.Files {
+		if r.Spec.Level == migrate.LevelTiled {
+			// Not for long: all of them are noted then.
+			return fault.New(fault.Unavailable, fault.TableBusy,
+				"table %s was written anew (VACUUM FULL, ALTER TABLE) since the tiles of migration %s were compared with it, and they are not all made anew yet", r.Table, r.ID).
+				With("layer", r.Spec.Layer).With("table", r.Table).With("migration", r.ID)
+		}
+		anew = fmt.Sprintf("; a table was written anew since they were compared, by ALTER TABLE … USING for example, which no trigger is told: carry that over with UPDATE %s SET value = value", r.Table)
+		if r.State == migrate.Verified {
+			anew += ", or abort the migration and start again"
+		}
 	}
 	var cells []string
 	for _, d := range v.Differing[:min(5, len(v.Differing))] {
 		cells = append(cells, fmt.Sprintf("(%d, %d) %s", d.Row, d.Col, d.What))
 	}
 	return fault.New(fault.Corrupt, fault.DataCorrupt,
-		"migration %s: the old table of layer %q has %d rows and the new one %d, and %d or more cells differ: %s",
-		r.ID, r.Spec.Layer, v.OldRows, v.NewRows, len(v.Differing), strings.Join(cells, ", ")).
+		"migration %s: the old table of layer %q has %d rows and the new one %d, and %d or more cells differ: %s%s",
+		r.ID, r.Spec.Layer, v.OldRows, v.NewRows, len(v.Differing), strings.Join(cells, ", "), anew).
 		With("layer", r.Spec.Layer).With("migration", r.ID).With("old_rows", v.OldRows).With("new_rows", v.NewRows).
 		With("wrong_coordinates", v.WrongCoordinates).With("cells", strings.Join(cells, "; "))
 }
@@ -75,6 +137,26 @@ func differs(r migrationRow, v migrate.Verification) error {
 // takes, it waits no longer than others for a lock.
 const readSettings = "SELECT set_config('statement_timeout', '0', true), set_config('lock_timeout', $1, true)"
 
+// toRead begins a transaction that compares tables. They are locked before it takes its
+// snapshot, so that they stay in the files that they are in: rows that are written anew
+// after a snapshot are not there for it.
+func (m *Migrations) toRead(ctx context.Context, tx pgx.Tx, r migrationRow, oids ...uint32) error {
+	if _, err := tx.Exec(ctx, "SET LOCAL lock_timeout = '"+lockWait+"'"); err != nil {
+		return err
+	}
+	for _, oid := range oids {
+		t, err := existing(ctx, m.pool, r, oid)
+		if err != nil {
+			return err
+		}
+		if _, err := tx.Exec(ctx, "LOCK TABLE "+t.quoted()+" IN ACCESS SHARE MODE"); err != nil {
+			return err
+		}
+	}
+	_, err := tx.Exec(ctx, readSettings, lockWait)
+	return err
+}
+
 // compare reads both tables in one snapshot.
 //
 // The hash of a table is the sum over its rows' (rowHash), whatever their order. The
@@ -82,7 +164,7 @@ const readSettings = "SELECT set_config('statement_timeout', '0', true), set_con
 func (shadowTable) compare(ctx context.Context, m *Migrations, r migrationRow) (v migrate.Verification, err error) {
 	began := time.Now()
 	err = pgx.BeginTxFunc(ctx, m.pool, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}, func(tx pgx.Tx) error {
-		if _, err := tx.Exec(ctx, readSettings, lockWait); err != nil {
+		if err := m.toRead(ctx, tx, r, r.oldTable, r.newTable); err != nil {
 			return err
 		}
 		old, err := existing(ctx, tx, r, r.oldTable)
@@ -106,8 +188,8 @@ func (shadowTable) compare(ctx context.Context, m *Migrations, r migrationRow) (
 			append([]any{seed}, gridValues(r)...)...).Scan(&v.NewRows, &v.NewHash, &v.WrongCoordinates); err != nil {
 			return err
 		}
-		if v.Equal() {
-			return nil
+		if v.Files, err = filesOf(ctx, tx, r); err != nil || v.Equal() {
+			return err
 		}
 		v.Differing, err = differing(ctx, tx, r, old, fresh)
 		return err
