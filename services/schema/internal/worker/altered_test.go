@@ -239,3 +239,30 @@ func TestTilesNameWhatWouldBeLostWithTheTable(t *testing.T) {
 		})
 	}
 }
+
+// Constraints that hold for new rows alone are refused by name, with what to do about it;
+// done, the migration begins.
+func TestConstraintsThatAreNotValid(t *testing.T) {
+	s := newStage(t, 40, 30, false)
+	s.doAll("UPDATE " + birds + " SET value = -1 WHERE row_idx = 3; ALTER TABLE " + birds + ` ADD CONSTRAINT "not many" CHECK (value >= -0.5) NOT VALID`)
+	for _, inPlace := range []bool{false, true} {
+		s.inPlace = inPlace
+		plan, err := s.migrations.Plan(t.Context(), s.spec(), s.layer, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(plan.Refusals) != 1 || plan.Refusals[0].Code != "NOT_VALID" || !strings.Contains(plan.Refusals[0].Message, "not many, CHECK") ||
+			!strings.Contains(plan.Refusals[0].Fix, `VALIDATE CONSTRAINT "not many"`) {
+			t.Errorf("%+v", plan.Refusals)
+		}
+	}
+	// Tiles have none.
+	s.inPlace, s.tiles = false, &migrate.TileSpec{}
+	plan, err := s.migrations.Plan(t.Context(), s.spec(), s.layer, nil)
+	if err != nil || len(plan.Refusals) != 0 {
+		t.Errorf("%+v %v", plan.Refusals, err)
+	}
+	s.tiles = nil
+	s.doAll("DELETE FROM " + birds + " WHERE NOT value >= -0.5; ALTER TABLE " + birds + ` VALIDATE CONSTRAINT "not many"`)
+	s.byHand().to(migrate.CutOver)
+}

@@ -485,6 +485,7 @@ func TestRefusals(t *testing.T) {
 		"function of rows":    {"CREATE FUNCTION public.all_of(p public.passthrough_birds[]) RETURNS integer LANGUAGE sql AS 'SELECT cardinality(p)'", "DEPENDENT", "", ""},
 		"policy of another":   {"CREATE TABLE public.other (a integer); CREATE POLICY seen ON public.other USING (a IN (SELECT row_idx FROM public.passthrough_birds))", "DEPENDENT", "", ""},
 		"domain on the rows":  {"CREATE DOMAIN public.bird AS public.passthrough_birds", "DEPENDENT", "", ""},
+		"not valid":           {"INSERT INTO public.passthrough_birds VALUES (3, 3, -1) ON CONFLICT (row_idx, col_idx) DO UPDATE SET value = -1; ALTER TABLE public.passthrough_birds ADD CONSTRAINT many CHECK (value >= 0) NOT VALID", "NOT_VALID", "", ""},
 		"unlogged":            {"ALTER TABLE public.passthrough_birds SET UNLOGGED", "NOT_A_TABLE", "", ""},
 		"coordinate column":   {"ALTER TABLE public.passthrough_birds ADD x_coord text", "COLUMNS", "", ""},
 		"no value":            {"ALTER TABLE public.passthrough_birds DROP value", "COLUMNS", "", ""},
