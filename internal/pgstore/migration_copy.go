@@ -399,6 +399,16 @@ func (a *arrow) makeIndex(ctx context.Context, x tableIndex, name, table string)
 			return err
 		}
 	}
+	if x.Comment != "" {
+		if err := a.exec(ctx, "comment", fmt.Sprintf("COMMENT ON INDEX %s IS %s", quoted("rasterloom", name), text(x.Comment))); err != nil {
+			return err
+		}
+	}
+	if x.Remark != "" {
+		if err := a.exec(ctx, "comment", fmt.Sprintf("COMMENT ON CONSTRAINT %s ON %s IS %s", quoted(name), table, text(x.Remark))); err != nil {
+			return err
+		}
+	}
 	if x.Identity {
 		return a.exec(ctx, "identity-index", fmt.Sprintf("ALTER TABLE %s REPLICA IDENTITY USING INDEX %s", table, quoted(name)))
 	}

@@ -118,6 +118,8 @@ type tableIndex struct {
 	Tablespace string
 	Identity   bool   // the replica identity
 	Definition string // what follows the table's name
+	// Comment is its own, and Remark that of its constraint.
+	Comment, Remark string
 }
 
 // indexName pairs the names of an index that both tables have.
@@ -132,7 +134,7 @@ func readIndexes(ctx context.Context, q querier, oid uint32) ([]tableIndex, erro
 		return nil, err
 	}
 	return pgx.CollectRows(rows, func(r pgx.CollectableRow) (i tableIndex, err error) {
-		return i, r.Scan(&i.Name, &i.Unique, &i.Constraint, &i.Tablespace, &i.Identity, &i.Definition)
+		return i, r.Scan(&i.Name, &i.Unique, &i.Constraint, &i.Tablespace, &i.Identity, &i.Definition, &i.Comment, &i.Remark)
 	})
 }
 

@@ -357,7 +357,7 @@ func (a *arrow) noteRewritten(ctx context.Context, old pixelTable) error {
 	}
 	v.Files[0] = old.file
 	rows, cols := tile.Count(a.row.Grid)
-	if err := a.exec(ctx, "note-all", fmt.Sprintf("INSERT INTO %s SELECT r, c FROM generate_series(0, %d) r, generate_series(0, %d) c", ours(notesOf(a.row.ID)), rows-1, cols-1)); err != nil {
+	if _, err := a.Tx.Exec(ctx, fmt.Sprintf("INSERT INTO %s SELECT r, c FROM generate_series(0, %d) r, generate_series(0, %d) c", ours(notesOf(a.row.ID)), rows-1, cols-1)); err != nil {
 		return err
 	}
 	if err := a.keep(ctx, *v); err != nil || a.row.State != migrate.CutOver {
@@ -367,7 +367,7 @@ func (a *arrow) noteRewritten(ctx context.Context, old pixelTable) error {
 	if err != nil {
 		return err
 	}
-	return a.tellReaders(ctx, old, tiled)
+	return a.tellReaders(ctx, tiled)
 }
 
 // tilePlace is a tile_row and a tile_col.

@@ -44,25 +44,31 @@ func (tiledTable) cutOver(ctx context.Context, a *arrow, _ migrate.Verification)
 		return err
 	}
 	return inOrder(ctx, []func(context.Context) error{
-		func(ctx context.Context) error { return a.tellReaders(ctx, old, tiled) },
+		func(ctx context.Context) error { return a.tellReaders(ctx, tiled) },
 		func(ctx context.Context) error { return a.catalogTiles(ctx, tiled) },
 		func(ctx context.Context) error { return a.decide(ctx, migrate.CutOver) },
 	})
 }
 
-// tellReaders writes where the table and the notes are, and in which file the table is
-// that the notes are of, into the comment that readers of tiles look for.
-func (a *arrow) tellReaders(ctx context.Context, old pixelTable, tiled layer.Layer) error {
-	comment, err := json.Marshal(pixelSource{
-		Version: pixelSourceVersion, Migration: a.row.ID.String(),
-		Notes: tableName{"rasterloom", notesOf(a.row.ID)}, Table: tableName{old.schema, old.name}, OID: a.row.oldTable, File: old.file,
-		Triggers:   []string{rowTrigger(a.row.ID), truncateTrigger(a.row.ID)},
-		StoredType: a.row.tiles.StoredType, Registration: a.row.oldRegistration, HasIndices: a.row.tiles.HasIndices, SouthUp: a.row.SouthUp,
-	})
+// tellReaders writes what the tiles follow into the comment that readers look for.
+func (a *arrow) tellReaders(ctx context.Context, tiled layer.Layer) error {
+	comment, err := a.row.pixelSource()
 	if err != nil {
 		return err
 	}
-	return a.exec(ctx, "lagging", "COMMENT ON COLUMN "+quote(tiled.Table)+".data IS "+text(string(comment)))
+	return a.exec(ctx, "lagging", "COMMENT ON COLUMN "+quote(tiled.Table)+".data IS "+text(comment))
+}
+
+// pixelSource is what the comment of the tiles says of the table that they follow: where
+// it and the notes are, and the file that these are of.
+func (r migrationRow) pixelSource() (string, error) {
+	comment, err := json.Marshal(pixelSource{
+		Version: pixelSourceVersion, Migration: r.ID.String(),
+		Notes: tableName{"rasterloom", notesOf(r.ID)}, Table: tableName{r.Table.Schema, r.Table.Name}, OID: r.oldTable, File: r.Verification.Files[0],
+		Triggers:   []string{rowTrigger(r.ID), truncateTrigger(r.ID)},
+		StoredType: r.tiles.StoredType, Registration: r.oldRegistration, HasIndices: r.tiles.HasIndices, SouthUp: r.SouthUp,
+	})
+	return string(comment), err
 }
 
 // asCatalogued makes sure that the layer is what it was, and keeps it so until the

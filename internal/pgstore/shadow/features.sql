@@ -29,6 +29,6 @@ SELECT kind, name, looks, own FROM (
     SELECT s.kind, '', s.looks, true
     FROM pg_class c LEFT JOIN pg_am m ON m.oid = c.relam LEFT JOIN pg_tablespace t ON t.oid = c.reltablespace,
     LATERAL (VALUES ('persistence', c.relpersistence::text), ('access method', coalesce(m.amname, '')::text), ('tablespace', coalesce(t.spcname, '')::text),
-                    ('replica identity', c.relreplident::text)) s (kind, looks)
-    WHERE c.oid = $1) f
+                    ('replica identity', nullif(c.relreplident, 'i')::text)) s (kind, looks) -- or of an index
+    WHERE c.oid = $1 AND s.looks IS NOT NULL) f
 ORDER BY kind, name

@@ -46,6 +46,7 @@ var alterations = map[string]alteration{
 	"replica identity":      {"ALTER TABLE " + birds + " REPLICA IDENTITY FULL", "ALTER TABLE " + birds + " REPLICA IDENTITY DEFAULT", "replica identity"},
 	"statistics target":     {"ALTER TABLE " + birds + " ALTER value SET STATISTICS 500", "ALTER TABLE " + birds + " ALTER value SET STATISTICS -1", "statistics target of column value"},
 	"column options":        {"ALTER TABLE " + birds + " ALTER value SET (n_distinct = 7)", "ALTER TABLE " + birds + " ALTER value RESET (n_distinct)", "options of column value"},
+	"comment on an index":   {"COMMENT ON INDEX public.passthrough_birds_pkey IS 'cells'", "COMMENT ON INDEX public.passthrough_birds_pkey IS NULL", "index passthrough_birds_pkey"},
 	"comment on a column":   {"COMMENT ON COLUMN " + birds + ".value IS 'counted'", "COMMENT ON COLUMN " + birds + ".value IS NULL", "comment on column value"},
 	"unlogged":              {"ALTER TABLE " + birds + " SET UNLOGGED", "ALTER TABLE " + birds + " SET LOGGED", "persistence"},
 	"rule on a view": {"CREATE VIEW public.entry AS SELECT row_idx, col_idx, value * 2 AS twice FROM " + birds + "; CREATE RULE put AS ON INSERT TO public.entry DO INSTEAD INSERT INTO " + birds +
@@ -127,11 +128,17 @@ func TestWhatIsCarriedIsAlike(t *testing.T) {
 		CREATE INDEX of_notes ON ` + birds + ` (lower(note) text_pattern_ops);
 		CREATE UNIQUE INDEX identity ON ` + birds + ` (col_idx, row_idx);
 		ALTER TABLE ` + birds + ` REPLICA IDENTITY USING INDEX identity;
+		COMMENT ON INDEX public.of_some IS E'a \\ and a ''';
+		COMMENT ON CONSTRAINT passthrough_birds_pkey ON ` + birds + ` IS 'cells';
 		CREATE VIEW public.seen AS SELECT row_idx, col_idx, max(value) AS most FROM ` + birds + ` GROUP BY row_idx, col_idx;
 		GRANT SELECT (value), UPDATE (note), INSERT ON ` + birds + ` TO PUBLIC`)
 	before := s.dump()
 	h := s.byHand()
 	h.to(migrate.CutOver)
+	if n := ask[int](s, `SELECT count(*) FROM pg_description d JOIN pg_index i ON d.objoid = i.indexrelid OR d.objoid = (SELECT oid FROM pg_constraint WHERE conindid = i.indexrelid)
+			WHERE i.indrelid = '`+birds+`'::regclass`); n != 2 {
+		t.Errorf("%d comments of indexes were carried", n)
+	}
 	h.must(s.migrations.Rollback(t.Context(), h.id, h.etag()))
 	after := strings.Split(s.dump(), "\n")
 	for line := range strings.SplitSeq(before, "\n") {
@@ -215,7 +222,7 @@ func TestTilesNameWhatWouldBeLostWithTheTable(t *testing.T) {
 			h.to(migrate.CutOver)
 			for name, c := range alterations {
 				switch name {
-				case "index", "check", "check not valid", "storage parameter", "replica identity", "statistics", "statistics target", "column options", "comment on a column", "unlogged":
+				case "index", "check", "check not valid", "storage parameter", "replica identity", "statistics", "statistics target", "column options", "comment on an index", "comment on a column", "unlogged":
 					continue // which go with the table, as the plan said
 				case "rule on a view":
 					if !sqlView {
