@@ -225,7 +225,7 @@ func (m *Migrations) inLane(ctx context.Context, name string, l migrate.Lease, l
 // worker that is frozen must not hold its locks for ever; and what is not committed to
 // disk must not be told to anybody.
 const arrowSettings = `SELECT set_config('lock_timeout', $1, true), set_config('idle_in_transaction_session_timeout', '10s', true),
-	set_config('statement_timeout', '0', true), set_config('synchronous_commit', 'on', true)`
+	set_config('statement_timeout', '0', true), set_config('synchronous_commit', 'on', true), set_config('jit', 'off', true)`
 
 // pauseBetweenTries lets those through who waited behind us.
 func pauseBetweenTries() time.Duration { return migrate.LockWait/2 + rand.N(2*migrate.LockWait) }

@@ -161,10 +161,7 @@ func (inPlace) compare(ctx context.Context, m *Migrations, r migrationRow) (v mi
 	}
 	xOf, yOf := coordinateFormulas(r.SouthUp, 2)
 	wrong := "(" + unlike(x, xOf) + " OR " + unlike(y, yOf) + ")"
-	err = pgx.BeginTxFunc(ctx, m.pool, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}, func(tx pgx.Tx) error {
-		if err := m.toRead(ctx, tx, r, r.oldTable); err != nil {
-			return err
-		}
+	err = m.reading(ctx, r, []uint32{r.oldTable}, func(tx pgx.Tx) error {
 		t, err := existing(ctx, tx, r, r.oldTable)
 		if err != nil {
 			return err

@@ -144,10 +144,7 @@ func (m *Migrations) settleSome(ctx context.Context, l migrate.Lease, lane int, 
 // which it gives.
 func compareTiles(ctx context.Context, m *Migrations, r migrationRow, c *comparison) (behind []tilePlace, err error) {
 	snapshot := pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}
-	err = pgx.BeginTxFunc(ctx, m.pool, snapshot, func(tx pgx.Tx) error {
-		if err := m.toRead(ctx, tx, r, r.oldTable); err != nil {
-			return err
-		}
+	err = m.reading(ctx, r, []uint32{r.oldTable}, func(tx pgx.Tx) error {
 		old, err := existing(ctx, tx, r, r.oldTable)
 		if err != nil {
 			return err

@@ -137,24 +137,29 @@ func differs(r migrationRow, v migrate.Verification) error {
 // takes, it waits no longer than others for a lock.
 const readSettings = "SELECT set_config('statement_timeout', '0', true), set_config('lock_timeout', $1, true)"
 
-// toRead begins a transaction that compares tables. They are locked before it takes its
-// snapshot, so that they stay in the files that they are in: rows that are written anew
-// after a snapshot are not there for it.
-func (m *Migrations) toRead(ctx context.Context, tx pgx.Tx, r migrationRow, oids ...uint32) error {
-	if _, err := tx.Exec(ctx, "SET LOCAL lock_timeout = '"+lockWait+"'"); err != nil {
-		return err
-	}
+// reading runs a transaction that compares tables, in one snapshot. They are locked before
+// that is taken, so that they stay in the files that they are in: rows that are written
+// anew after a snapshot are not there for it.
+func (m *Migrations) reading(ctx context.Context, r migrationRow, oids []uint32, do func(pgx.Tx) error) error {
+	var locks []string
 	for _, oid := range oids {
 		t, err := existing(ctx, m.pool, r, oid)
 		if err != nil {
 			return err
 		}
-		if _, err := tx.Exec(ctx, "LOCK TABLE "+t.quoted()+" IN ACCESS SHARE MODE"); err != nil {
+		locks = append(locks, "LOCK TABLE "+t.quoted()+" IN ACCESS SHARE MODE")
+	}
+	return pgx.BeginTxFunc(ctx, m.pool, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}, func(tx pgx.Tx) error {
+		for _, sql := range append([]string{"SET LOCAL lock_timeout = '" + lockWait + "'"}, locks...) {
+			if _, err := tx.Exec(ctx, sql); err != nil {
+				return err
+			}
+		}
+		if _, err := tx.Exec(ctx, readSettings, lockWait); err != nil {
 			return err
 		}
-	}
-	_, err := tx.Exec(ctx, readSettings, lockWait)
-	return err
+		return do(tx)
+	})
 }
 
 // compare reads both tables in one snapshot.
@@ -163,10 +168,7 @@ func (m *Migrations) toRead(ctx context.Context, tx pgx.Tx, r migrationRow, oids
 // seed is new each time.
 func (shadowTable) compare(ctx context.Context, m *Migrations, r migrationRow) (v migrate.Verification, err error) {
 	began := time.Now()
-	err = pgx.BeginTxFunc(ctx, m.pool, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}, func(tx pgx.Tx) error {
-		if err := m.toRead(ctx, tx, r, r.oldTable, r.newTable); err != nil {
-			return err
-		}
+	err = m.reading(ctx, r, []uint32{r.oldTable, r.newTable}, func(tx pgx.Tx) error {
 		old, err := existing(ctx, tx, r, r.oldTable)
 		if err != nil {
 			return err

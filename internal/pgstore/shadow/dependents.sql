@@ -52,16 +52,16 @@ SELECT kind, name, carried FROM (
     UNION ALL
     SELECT DISTINCT 'function', objid::regprocedure::text, false FROM pg_depend
     WHERE classid = 'pg_proc'::regclass AND (refclassid = 'pg_class'::regclass AND refobjid = $1
-       OR refclassid = 'pg_type'::regclass AND refobjid IN (SELECT unnest(ARRAY[t.oid, t.typarray]) FROM pg_type t WHERE t.typrelid = $1))
+       OR refclassid = 'pg_type'::regclass AND refobjid IN (SELECT unnest(ARRAY[t.oid, t.typarray]) FROM pg_class c JOIN pg_type t ON t.oid = c.reltype WHERE c.oid = $1))
     UNION ALL
     SELECT 'row type', format('%s, column %s', a.attrelid::regclass, a.attname), false
-    FROM pg_class c JOIN pg_type t ON t.oid = c.reltype JOIN pg_attribute a ON a.atttypid IN (t.oid, t.typarray) AND NOT a.attisdropped
-    WHERE c.oid = $1
+    FROM (SELECT t.* FROM pg_class c JOIN pg_type t ON t.oid = c.reltype WHERE c.oid = $1) t JOIN pg_depend d ON d.refclassid = 'pg_type'::regclass AND d.refobjid IN (t.oid, t.typarray) AND d.classid = 'pg_class'::regclass
+    JOIN pg_attribute a ON a.attrelid = d.objid AND a.attnum = d.objsubid AND NOT a.attisdropped
     UNION ALL
     -- Whatever else there may be, on the row's type: domains, casts, operators, views that read it alone.
     SELECT DISTINCT 'row type', pg_describe_object(d.classid, d.objid, d.objsubid), false
-    FROM pg_type t JOIN pg_depend d ON d.refclassid = 'pg_type'::regclass AND d.refobjid IN (t.oid, t.typarray)
-    WHERE t.typrelid = $1 AND d.classid NOT IN ('pg_class'::regclass, 'pg_proc'::regclass) AND (d.classid, d.objid) <> ('pg_type'::regclass, t.typarray)
+    FROM (SELECT t.* FROM pg_class c JOIN pg_type t ON t.oid = c.reltype WHERE c.oid = $1) t JOIN pg_depend d ON d.refclassid = 'pg_type'::regclass AND d.refobjid IN (t.oid, t.typarray)
+    WHERE d.classid NOT IN ('pg_class'::regclass, 'pg_proc'::regclass) AND (d.classid, d.objid) <> ('pg_type'::regclass, t.typarray)
       AND NOT EXISTS (SELECT FROM pg_depend o WHERE (o.classid, o.objid) = (d.classid, d.objid) AND o.refclassid = 'pg_class'::regclass AND o.refobjid = $1)
     UNION ALL
     SELECT 'security label', provider || ' ' || label, false FROM pg_seclabel WHERE classoid = 'pg_class'::regclass AND objoid = $1
