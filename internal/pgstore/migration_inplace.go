@@ -215,6 +215,9 @@ func (inPlace) cutOver(ctx context.Context, a *arrow, v migrate.Verification) er
 	if err := a.stillCompared(ctx, v); err != nil {
 		return err
 	}
+	if err := a.keep(ctx, v); err != nil {
+		return err
+	}
 	a.hold()
 	x, y := columnsOf(a.row.ID)
 	return inOrder(ctx, []func(context.Context) error{

@@ -36,20 +36,22 @@ func (shadowTable) cutOver(ctx context.Context, a *arrow, v migrate.Verification
 	if err := a.noOldSnapshots(ctx); err != nil {
 		return err
 	}
-	if err := a.lockBoth(ctx, ours(shadowOf(id))); err != nil {
+	var old pixelTable
+	if err := a.lockBoth(ctx, ours(shadowOf(id)), func() (err error) {
+		if old, err = a.source(ctx, a.row.oldTable, a.row.signature); err != nil {
+			return err
+		}
+		if err := a.stillFollowed(ctx, a.row.oldTable); err != nil {
+			return err
+		}
+		if err := a.stillCompared(ctx, v); err != nil {
+			return err
+		}
+		return a.alike(ctx, a.row.oldTable, a.row.newTable, insteadOfCutOver)
+	}); err != nil {
 		return err
 	}
-	old, err := a.source(ctx, a.row.oldTable, a.row.signature)
-	if err != nil {
-		return err
-	}
-	if err := a.stillFollowed(ctx, a.row.oldTable); err != nil {
-		return err
-	}
-	if err := a.stillCompared(ctx, v); err != nil {
-		return err
-	}
-	if err := a.alike(ctx, a.row.oldTable, a.row.newTable, insteadOfCutOver); err != nil {
+	if err := a.keep(ctx, v); err != nil {
 		return err
 	}
 	views, err := readViews(ctx, a.Tx, a.row.oldTable)
@@ -96,24 +98,26 @@ func (m *Migrations) Rollback(ctx context.Context, id migrate.ID, etag string) e
 
 func (shadowTable) rollback(ctx context.Context, a *arrow, v migrate.Verification) error {
 	id := a.row.ID
-	if err := a.lockBoth(ctx, ours(oldOf(id))); err != nil {
+	var fresh pixelTable
+	if err := a.lockBoth(ctx, ours(oldOf(id)), func() (err error) {
+		if fresh, err = a.source(ctx, a.row.newTable, a.row.newSignature); err != nil {
+			return err
+		}
+		if err := a.stillFollowed(ctx, a.row.newTable); err != nil {
+			return err
+		}
+		if err := a.stillCompared(ctx, v); err != nil {
+			return err
+		}
+		more, err := a.onCoordinates(ctx, a.row.newTable)
+		if err != nil {
+			return err
+		}
+		return a.alike(ctx, a.row.newTable, a.row.oldTable, insteadOfRollback, more...)
+	}); err != nil {
 		return err
 	}
-	fresh, err := a.source(ctx, a.row.newTable, a.row.newSignature)
-	if err != nil {
-		return err
-	}
-	if err := a.stillFollowed(ctx, a.row.newTable); err != nil {
-		return err
-	}
-	if err := a.stillCompared(ctx, v); err != nil {
-		return err
-	}
-	more, err := a.onCoordinates(ctx, a.row.newTable)
-	if err != nil {
-		return err
-	}
-	if err := a.alike(ctx, a.row.newTable, a.row.oldTable, insteadOfRollback, more...); err != nil {
+	if err := a.keep(ctx, v); err != nil {
 		return err
 	}
 	views, err := readViews(ctx, a.Tx, a.row.newTable)
@@ -169,20 +173,19 @@ func (m *Migrations) Finalize(ctx context.Context, id migrate.ID, etag string, a
 
 func (shadowTable) finalize(ctx context.Context, a *arrow, v migrate.Verification, _ migrate.Losses) error {
 	id := a.row.ID
-	if err := a.lockBoth(ctx, ours(oldOf(id))); err != nil {
+	var fresh pixelTable
+	if err := a.lockBoth(ctx, ours(oldOf(id)), func() (err error) {
+		if fresh, err = existing(ctx, a.Tx, a.row, a.row.newTable); err != nil {
+			return err
+		}
+		if err := a.stillCompared(ctx, v); err != nil {
+			return err
+		}
+		return a.nothingLost(ctx, a.row.newTable, a.row.oldTable)
+	}); err != nil {
 		return err
 	}
-	fresh, found, err := readTable(ctx, a.Tx, a.row.newTable)
-	if err != nil {
-		return err
-	}
-	if !found {
-		return fault.New(fault.Conflict, fault.LayerChanged, "the new table of migration %s is gone", id).With("migration", id)
-	}
-	if err := a.stillCompared(ctx, v); err != nil {
-		return err
-	}
-	if err := a.nothingLost(ctx, a.row.newTable, a.row.oldTable); err != nil {
+	if err := a.keep(ctx, v); err != nil {
 		return err
 	}
 	a.hold()
@@ -258,16 +261,26 @@ func inOrder(ctx context.Context, steps []func(context.Context) error) error {
 	return nil
 }
 
-// lockBoth keeps everybody out of both tables: the one with the name first, as
-// writers do.
-func (a *arrow) lockBoth(ctx context.Context, other string) error {
+// lockBoth keeps everybody out of both tables: the one with the name first, as writers
+// do. Both are looked at twice: before anybody has to wait, which is when most of what
+// is wrong is found, and under the lock, when the queries have their plans.
+func (a *arrow) lockBoth(ctx context.Context, other string, look func() error) error {
 	if err := a.quiet(ctx, a.named(), other); err != nil {
+		return err
+	}
+	if _, err := a.Tx.Exec(ctx, "SELECT set_config('plan_cache_mode', 'force_generic_plan', true)"); err != nil {
+		return err
+	}
+	if err := look(); err != nil {
 		return err
 	}
 	if err := a.exec(ctx, "lock-table", "LOCK TABLE "+a.named()+" IN ACCESS EXCLUSIVE MODE"); err != nil {
 		return err
 	}
-	return a.exec(ctx, "lock-other", "LOCK TABLE "+other+" IN ACCESS EXCLUSIVE MODE")
+	if err := a.exec(ctx, "lock-other", "LOCK TABLE "+other+" IN ACCESS EXCLUSIVE MODE"); err != nil {
+		return err
+	}
+	return look()
 }
 
 // named is the table that has the name.
