@@ -106,7 +106,7 @@ func (t Table) String() string { return t.Schema + "." + t.Name }
 type TiledTable struct {
 	Pixels, Tiles Table
 	// PixelsOID tells the table from another one that took its name when it was
-	// dropped.
+	// dropped; 0 where it was dropped in the end, and any is another one.
 	PixelsOID uint32
 }
 

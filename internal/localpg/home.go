@@ -291,7 +291,10 @@ func (h *home) configure(path string) error {
 	// Four times what PostgreSQL assumes: pages that it has to fetch from the system's
 	// cache cost a merge a sixth of its time. Memory is taken as pages are read, not
 	// before.
-	_, err = f.WriteString("\n# Rasterloom\nshared_buffers = 512MB\n")
+	//
+	// By PostgreSQL's own search_path, tables that SQL makes without naming a schema
+	// would be in the one that has the role's name, which is ours.
+	_, err = f.WriteString("\n# Rasterloom\nshared_buffers = 512MB\nsearch_path = 'public'\n")
 	return errors.Join(err, f.Close())
 }
 

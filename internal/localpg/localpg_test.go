@@ -60,6 +60,11 @@ func TestInstalledServerKeepsData(t *testing.T) {
 	if got := query[string](t, s, "SHOW shared_buffers"); got != "512MB" {
 		t.Errorf("shared_buffers are %s", got)
 	}
+	exec1(t, s, "CREATE SCHEMA rasterloom")
+	exec1(t, s, "CREATE TABLE mine AS SELECT 1 AS v")
+	if got := query[string](t, s, "SELECT schemaname FROM pg_tables WHERE tablename = 'mine'"); got != "public" {
+		t.Errorf("a table without a schema is in %s", got)
+	}
 	exec1(t, s, "ALTER SYSTEM SET shared_buffers = '64MB'")
 	stop(t, s)
 

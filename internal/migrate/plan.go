@@ -118,6 +118,9 @@ const (
 // default), so that in a deadlock it is we who give way.
 const LockWait = 150 * time.Millisecond
 
+// alterations is what every plan says of changes to the table.
+const alterations = "until the migration has ended no column of the table may be renamed, or writes to it fail; PostgreSQL refuses to drop one, or to give it another type, but for DROP COLUMN … CASCADE, which stops the migration"
+
 // EstimateStored fills in what a migration of so many rows to stored
 // coordinates takes. keyless: the table has no key and gets one.
 func (p *Plan) EstimateStored(keyless bool) {
@@ -130,6 +133,7 @@ func (p *Plan) EstimateStored(keyless bool) {
 		fmt.Sprintf("ACCESS EXCLUSIVE on both tables and on dependent views for some milliseconds, at cut-over and rollback: "+
 			"everybody waits at most %v a try", LockWait),
 	}
+	p.Notices = append(p.Notices, alterations)
 	if keyless {
 		p.DiskBytes += 2 * p.Rows * keyBytesPerRow
 		p.Notices = append(p.Notices,
@@ -148,6 +152,7 @@ func (p *Plan) EstimateInPlace() {
 		fmt.Sprintf("ACCESS EXCLUSIVE on the table for some milliseconds, at the beginning, at cut-over and rollback: everybody waits at most %v a try", LockWait),
 	}
 	p.Notices = append(p.Notices,
+		"row_idx and col_idx must not be renamed until the migration has ended, or every write to the table fails",
 		fmt.Sprintf("every row is written anew: the table grows by about %.1f times its size, and by up to %.1f times while a long transaction keeps VACUUM from making room; it does not shrink again by itself, neither afterwards nor after a rollback",
 			inPlaceGrowth, inPlaceBloat),
 		"the coordinates are kept right by a trigger that stays, not by generated columns; the values are never touched, so there is no second copy to compare them with",

@@ -19,6 +19,7 @@ func (p *Plan) EstimateTiled(tiles int64, bytesPerTile float64, keyless bool) {
 		fmt.Sprintf("SHARE ROW EXCLUSIVE on the table for some milliseconds, once: writers wait at most %v a try", LockWait),
 		fmt.Sprintf("ACCESS EXCLUSIVE on the table for some milliseconds, at rollback and finalizing: everybody waits at most %v a try", LockWait),
 	}
+	p.Notices = append(p.Notices, alterations)
 	if keyless {
 		p.DiskBytes += p.Rows * keyBytesPerRow
 		p.WALBytes += p.Rows * keyBytesPerRow

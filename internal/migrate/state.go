@@ -80,6 +80,7 @@ var arrows = []Arrow{
 	{From: Backfilling, To: Indexed},
 	{From: Indexed, To: Synced},
 	{From: Synced, To: Verified},
+	{From: Verified, To: Synced, ByOperator: true}, // in a database that was restored from a dump: compared again
 	{From: Verified, To: CutOver, ByOperator: true},
 	{From: CutOver, To: Finalized, ByOperator: true},
 	{From: CutOver, To: RolledBack, ByOperator: true},

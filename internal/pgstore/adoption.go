@@ -77,6 +77,11 @@ type sourceColumn struct {
 	as, absent string
 }
 
+// fromNumeric is the float8 of a numeric: those that are too large for one are
+// infinite, and those too small are 0, as arithmetic has it. The cast alone would fail,
+// and one odd row keep all others from being read.
+const fromNumeric = "CASE WHEN abs(%[1]s) > 1.797693134862315e308 AND %[1]s <> 'NaN' THEN sign(%[1]s) * 'Infinity'::float8 WHEN abs(%[1]s) < 1e-307 THEN 0 ELSE %[1]s::float8 END"
+
 var (
 	integerTypes = []uint32{pgtype.Int2OID, pgtype.Int4OID, pgtype.Int8OID}
 	numberTypes  = append([]uint32{pgtype.Float4OID, pgtype.Float8OID, pgtype.NumericOID}, integerTypes...)
@@ -182,6 +187,10 @@ func sourceQuery(table layer.Table, types map[string]uint32) (string, error) {
 			selected = append(selected, c.absent)
 		case !slices.Contains(c.types, typ):
 			mistyped = append(mistyped, c.name)
+		case typ == pgtype.NumericOID:
+			selected = append(selected, fmt.Sprintf(fromNumeric, "c."+c.name))
+		case typ == pgtype.NumericArrayOID:
+			selected = append(selected, fmt.Sprintf("ARRAY(SELECT %s FROM unnest(c.%s) AS v)", fmt.Sprintf(fromNumeric, "v"), c.name))
 		default:
 			selected = append(selected, fmt.Sprintf(c.as, "c."+c.name))
 		}

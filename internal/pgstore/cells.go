@@ -3,6 +3,7 @@ package pgstore
 import (
 	"context"
 	_ "embed"
+	"errors"
 	"io"
 	"slices"
 	"sync"
@@ -11,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/rasterloom/rasterloom/fault"
 	"github.com/rasterloom/rasterloom/internal/layer"
 )
 
@@ -93,6 +95,17 @@ type CellStream struct {
 // LIMIT_EXCEEDED (too many connections in use), Unavailable and Denied as any
 // query.
 func (r *CellReader) Open(ctx context.Context, requests []layer.CellRequest) (*CellSet, error) {
+	if r.snapshot != "" {
+		set, err := r.open(ctx, requests)
+		if errors.Is(err, errOvertaken) {
+			return nil, overtaken(err)
+		}
+		return set, err
+	}
+	return atNewSnapshots(func() (*CellSet, error) { return r.open(ctx, requests) })
+}
+
+func (r *CellReader) open(ctx context.Context, requests []layer.CellRequest) (*CellSet, error) {
 	set := &CellSet{reader: r, most: min(connectionsFor(requests, r.opts.Connections), r.shares.limit)}
 	if set.most > 0 {
 		if err := r.shares.first(ctx); err != nil {
@@ -106,6 +119,9 @@ func (r *CellReader) Open(ctx context.Context, requests []layer.CellRequest) (*C
 	set.ctx, set.cancel = context.WithCancelCause(ctx)
 	if err := set.connect(requests); err != nil {
 		set.Close()
+		if errors.Is(err, errOvertaken) {
+			return nil, err
+		}
 		return nil, faultOf(err)
 	}
 	for _, l := range slices.Clone(set.lines) {
@@ -134,7 +150,7 @@ func connectionsFor(requests []layer.CellRequest, most int) int64 {
 // connect looks at the tables over the first connection, decides how each
 // stream is read, and opens the other connections at the snapshot of the first.
 func (s *CellSet) connect(requests []layer.CellRequest) error {
-	var tables []cellTable
+	var seen []cellTable
 	s.snapshot = s.reader.snapshot
 	if s.most > 0 {
 		first := s.lines[0]
@@ -150,13 +166,24 @@ func (s *CellSet) connect(requests []layer.CellRequest) error {
 		if err != nil {
 			return err
 		}
-		if tables, err = describe(s.ctx, first.tx, requests); err != nil {
+		if seen, err = describe(s.ctx, first.tx, requests); err != nil {
 			return err
 		}
 	}
-	whole, err := s.deal(requests, tables)
+	whole, err := s.deal(requests, seen)
 	if err != nil {
 		return err
+	}
+	var tables []layer.Table
+	for _, request := range requests {
+		if !request.Window.Empty() {
+			tables = append(tables, request.Layer.Table)
+		}
+	}
+	if s.most > 0 {
+		if err := hold(s.ctx, s.lines[0].tx, tables); err != nil {
+			return err
+		}
 	}
 	if err := s.slicer.lookup(s.ctx, s.lines); err != nil {
 		return err
@@ -182,7 +209,7 @@ func (s *CellSet) join(all bool) error {
 	var group errgroup.Group
 	for _, l := range slices.Clone(s.lines) {
 		group.Go(func() error {
-			return guarded(func() error {
+			return fault.Guard(func() error {
 				if !l.surplus {
 					return l.settle(s.ctx)
 				}

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgtype"
 	"github.com/jackc/pgx/v5/pgxpool"
 
@@ -40,6 +39,10 @@ func (r *CellReader) OpenJoined(ctx context.Context, request layer.JoinRequest) 
 	if err != nil {
 		return nil, err
 	}
+	return atNewSnapshots(func() (*JoinedCells, error) { return r.openJoined(ctx, request, query) })
+}
+
+func (r *CellReader) openJoined(ctx context.Context, request layer.JoinRequest, query pixelsql.Query) (*JoinedCells, error) {
 	if err := r.shares.first(ctx); err != nil {
 		return nil, err
 	}
@@ -50,6 +53,9 @@ func (r *CellReader) OpenJoined(ctx context.Context, request layer.JoinRequest) 
 	j.ctx, j.cancel = context.WithCancel(ctx)
 	if err := j.begin(); err != nil {
 		j.Close()
+		if errors.Is(err, errOvertaken) {
+			return nil, err
+		}
 		return nil, faultOf(err)
 	}
 	return j, nil
@@ -62,7 +68,14 @@ func (j *JoinedCells) begin() (err error) {
 	if j.tx, err = j.conn.BeginTx(j.ctx, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}); err != nil {
 		return err
 	}
-	return j.tx.QueryRow(j.ctx, "SELECT pg_catalog.pg_export_snapshot()").Scan(&j.snapshot)
+	if err = j.tx.QueryRow(j.ctx, "SELECT pg_catalog.pg_export_snapshot()").Scan(&j.snapshot); err != nil {
+		return err
+	}
+	tables := make([]layer.Table, len(j.request.Layers))
+	for i, l := range j.request.Layers {
+		tables[i] = l.Layer.Table
+	}
+	return hold(j.ctx, j.tx, tables)
 }
 
 func (j *JoinedCells) run() (err error) {
@@ -170,11 +183,11 @@ func joinedValue(raw []byte, oid uint32, stored layer.DataType) (layer.JoinedVal
 
 func float8(raw []byte) float64 { return math.Float64frombits(binary.BigEndian.Uint64(raw)) }
 
-// joinFault is faultOf for a join: the only cast in it that can fail is the one
-// by which pixelsql stops at a point that is off its layer's lattice.
+// joinFault is faultOf for a join. Two things in it can fail for what is stored: the
+// cast by which pixelsql stops at a point that is off its layer's lattice, and the
+// place of one so far off that no index holds it.
 func joinFault(err error) error {
-	const invalidTextRepresentation = "22P02"
-	if pgErr, ok := errors.AsType[*pgconn.PgError](err); ok && pgErr.Code == invalidTextRepresentation {
+	if isCode(err, "22P02") || isCode(err, "22003") { // invalid_text_representation, numeric_value_out_of_range
 		return fault.New(fault.Precondition, fault.CellOffGrid,
 			"a stored point lies off the lattice of its layer; the merge without use_legacy_merge names it").Because(err)
 	}

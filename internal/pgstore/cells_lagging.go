@@ -53,7 +53,7 @@ type laggingTiles struct {
 
 // laggingIn looks which tiles of a request lag behind; nil for a layer whose tiles
 // are all there is. Errors: Conflict LAYER_CHANGED when the table is not the one
-// that the tiles were made of, or no longer notes what is written to it.
+// that the tiles were made of, or no longer notes what is written to it; errOvertaken.
 func laggingIn(ctx context.Context, tx pgx.Tx, request layer.CellRequest) (*laggingTiles, error) {
 	l := request.Layer
 	var comment *string
@@ -73,15 +73,20 @@ func laggingIn(ctx context.Context, tx pgx.Tx, request layer.CellRequest) (*lagg
 		return nil, fault.New(fault.Unsupported, fault.NotSupported, "layer %q: its tiles follow a table in way %d, and only %d is known here", l.Name, from.Version, pixelSourceVersion).
 			With("layer", l.Name)
 	}
-	var followed bool
+	var same, followed bool
 	var file uint32
-	err = tx.QueryRow(ctx, `SELECT count(t.tgname) = cardinality($4::text[]), coalesce(max(c.relfilenode::bigint), 0) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+	err = tx.QueryRow(ctx, `SELECT coalesce(bool_and(c.oid = $3), false), count(t.tgname) = cardinality($4::text[]), coalesce(max(c.relfilenode::bigint), 0) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 		LEFT JOIN pg_trigger t ON t.tgrelid = c.oid AND t.tgname = ANY ($4) AND t.tgenabled = 'A'
-		WHERE n.nspname = $1 AND c.relname = $2 AND c.oid = $3`, from.Table[0], from.Table[1], from.OID, from.Triggers).Scan(&followed, &file)
+		WHERE n.nspname = $1 AND c.relname = $2`, from.Table[0], from.Table[1], from.OID, from.Triggers).Scan(&same, &followed, &file)
 	if err != nil {
 		return nil, faultOf(err)
 	}
-	if !followed {
+	if followed && !same { // nobody else makes such a table
+		return nil, fault.New(fault.Conflict, fault.LayerChanged,
+			"layer %q: the database was restored from a dump since its tiles were made of table %s, and they were not compared with it again; resume migration %s",
+			l.Name, from.Table.table(), from.Migration).With("layer", l.Name).With("table", from.Table.table()).With("migration", from.Migration)
+	}
+	if !followed || !same {
 		return nil, fault.New(fault.Conflict, fault.LayerChanged,
 			"layer %q: the table %s that its tiles are made of was dropped, made again, or had its triggers taken off, so its tiles may lag behind; finalize migration %s if the table is gone, and roll it back if it is there",
 			l.Name, from.Table.table(), from.Migration).With("layer", l.Name).With("table", from.Table.table()).With("migration", from.Migration)
@@ -102,6 +107,9 @@ func laggingIn(ctx context.Context, tx pgx.Tx, request layer.CellRequest) (*lagg
 	}
 	tables, err := describe(ctx, tx, []layer.CellRequest{{Layer: lag.pixels}})
 	if err != nil {
+		return nil, err
+	}
+	if err := hold(ctx, tx, []layer.Table{lag.pixels.Table}); err != nil {
 		return nil, err
 	}
 	lag.table = tables[0]

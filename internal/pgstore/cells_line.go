@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"regexp"
-	"runtime/debug"
 	"slices"
 	"time"
 
@@ -30,6 +29,8 @@ type cellLine struct {
 	turns []*CellStream
 	// slices is true when the connection takes slices of streams, too.
 	slices bool
+	// ready is set, under the set's lock, once the connection is there.
+	ready bool
 	// statements are the prepared ones for slices: their names by their texts.
 	statements map[string]string
 	// wake is signalled when a chunk of one of the streams came back.
@@ -121,17 +122,6 @@ func (l *cellLine) close(ctx context.Context) {
 	}
 	l.conn.Release()
 	l.conn = nil
-}
-
-// guarded gives a panic of f as a fault: in a goroutine of ours it would end the
-// process.
-func guarded(f func() error) (err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			err = fault.New(fault.Internal, fault.Bug, "internal error").Because(fmt.Errorf("panic: %v\n%s", p, debug.Stack()))
-		}
-	}()
-	return f()
 }
 
 // pump reads what the connection was given, a chunk at a time, as long as there

@@ -106,7 +106,7 @@ func (s *CellSet) grow() {
 // was given.
 func (l *cellLine) start() {
 	l.set.pumps.Go(func() {
-		l.run(guarded(func() error {
+		l.run(fault.Guard(func() error {
 			if l.conn != nil {
 				return nil
 			}
@@ -125,7 +125,10 @@ func (l *cellLine) missing(err error) bool {
 // surplus connection back.
 func (l *cellLine) run(err error) {
 	if err == nil {
-		err = guarded(func() error { return l.pump(l.set.ctx) })
+		l.set.mu.Lock()
+		l.ready = true
+		l.set.mu.Unlock()
+		err = fault.Guard(func() error { return l.pump(l.set.ctx) })
 	}
 	if err != nil && !l.missing(err) {
 		l.set.cancel(faultOf(err))
@@ -136,7 +139,8 @@ func (l *cellLine) run(err error) {
 }
 
 // mayLeave reports whether a line can be done without: what it has is surplus,
-// and it is not the only one to take slices. It then takes none any more.
+// and it is not the only one to take slices; one that is still connecting may never
+// come to it. It then takes none any more.
 func (l *cellLine) mayLeave() bool {
 	s := l.set
 	s.mu.Lock()
@@ -145,7 +149,7 @@ func (l *cellLine) mayLeave() bool {
 		return false
 	}
 	for _, other := range s.lines {
-		if other != l && other.slices {
+		if other != l && other.slices && other.ready {
 			l.slices = false
 			return true
 		}

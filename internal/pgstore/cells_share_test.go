@@ -128,3 +128,21 @@ func TestSurplusIsBounded(t *testing.T) {
 		t.Fatalf("error %v, want Limit", err)
 	}
 }
+
+// A connection that is still being made may never be there: the only one that
+// takes slices does not leave for it.
+func TestTheOnlyConnectionStays(t *testing.T) {
+	t.Parallel()
+	set := &CellSet{}
+	first, l, other := set.add(false), set.add(true), set.add(true)
+	if l.mayLeave() || !l.slices {
+		t.Error("it leaves, and another one is still connecting")
+	}
+	other.ready = true
+	if first.mayLeave() || !l.mayLeave() || l.slices {
+		t.Error("it is not surplus, and another one is there")
+	}
+	if other.mayLeave() {
+		t.Error("both leave")
+	}
+}

@@ -2,6 +2,7 @@ package pgstore
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"strconv"
 
@@ -192,7 +193,7 @@ func (t *slicedStream) cutTiles() grid.Window {
 func (s cellSlice) readTiles(ctx context.Context, line *cellLine) error {
 	l, w := s.request.Layer, s.request.Window
 	q := cellQuery{}
-	q.sql = "SELECT tile_row, tile_col, cells, min, max, valid, data FROM " + quoted(l.Table.Schema, l.Table.Name) +
+	q.sql = "SELECT " + tileFields(l) + " FROM " + quoted(l.Table.Schema, l.Table.Name) +
 		q.whereTiles(w) + " ORDER BY tile_row, tile_col"
 	placer := s.from.placer
 	placer.begin(s.chunk, w)
@@ -234,13 +235,30 @@ func (s cellSlice) readTiles(ctx context.Context, line *cellLine) error {
 	return nil
 }
 
-// tileOf reads a row of a table of tiles.
+// tileFields are what tileOf reads. Bytes that are too many for any tile stay where
+// they are: a table that somebody else wrote can hold a gigabyte in one.
+func tileFields(l layer.Layer) string {
+	return fmt.Sprintf(`tile_row, tile_col, cells, min, max,
+		CASE WHEN octet_length(valid) <= %d THEN valid END, CASE WHEN octet_length(data) <= %d THEN data END, octet_length(valid), octet_length(data)`,
+		tile.ValidBytes, tile.MaxDataBytes(l.StoredType))
+}
+
+// tileOf reads a row of a table of tiles. Errors: Corrupt DATA_CORRUPT, naming the
+// tile.
 func tileOf(l layer.Layer, raw [][]byte) (tile.Encoded, error) {
 	e := tile.Encoded{Row: int32(intOf(raw[0])), Col: int32(intOf(raw[1]))}
 	for i, name := range []string{"cells", "min", "max"} {
 		if raw[2+i] == nil {
 			return e, fault.New(fault.Corrupt, fault.DataCorrupt, "layer %q: the tile at tile_row %d, tile_col %d has no %s", l.Name, e.Row, e.Col, name).
 				With("layer", l.Name).With("tile_row", e.Row).With("tile_col", e.Col)
+		}
+	}
+	for i, most := range []int{tile.ValidBytes, tile.MaxDataBytes(l.StoredType)} {
+		if stored := raw[7+i]; stored != nil && intOf(stored) > int64(most) {
+			name := []string{"valid", "data"}[i]
+			return e, fault.New(fault.Corrupt, fault.DataCorrupt, "layer %q: the tile at tile_row %d, tile_col %d has %d bytes of %s, and no tile has more than %d",
+				l.Name, e.Row, e.Col, intOf(stored), name, most).
+				With("layer", l.Name).With("tile_row", e.Row).With("tile_col", e.Col).With("bytes", intOf(stored)).With("limit", most)
 		}
 	}
 	e.Cells, e.Min, e.Max, e.Valid, e.Data = int32(intOf(raw[2])), floatOf(raw[3]), floatOf(raw[4]), raw[5], raw[6]

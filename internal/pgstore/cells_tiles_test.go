@@ -170,6 +170,8 @@ func TestCellsRefuseBadTiles(t *testing.T) {
 		{"a negative count", `UPDATE %s SET cells = -1 WHERE (tile_row, tile_col) = (1, 2)`, fault.Corrupt},
 		{"no bitmap", `UPDATE %s SET valid = NULL WHERE (tile_row, tile_col) = (1, 2)`, fault.Corrupt},
 		{"cut off", `UPDATE %s SET data = substr(data, 1, 100) WHERE (tile_row, tile_col) = (1, 2)`, fault.Corrupt},
+		{"too many bytes", `UPDATE %s SET data = data || convert_to(repeat('x', 1000000), 'UTF8') WHERE (tile_row, tile_col) = (1, 2)`, fault.Corrupt},
+		{"too many of the bitmap", `UPDATE %s SET valid = valid || valid WHERE (tile_row, tile_col) = (1, 2)`, fault.Corrupt},
 		{"of another place", `UPDATE %s SET (valid, data) = (SELECT valid, data FROM %[1]s WHERE (tile_row, tile_col) = (0, 0)) WHERE (tile_row, tile_col) = (1, 2)`, fault.Corrupt},
 		{"a column of another type", `ALTER TABLE %s ALTER cells TYPE bigint`, fault.Conflict},
 		{"no table", `DROP TABLE %s`, fault.Conflict},

@@ -57,14 +57,14 @@ FROM (
                         CASE WHEN $9 THEN px - col ELSE px - round(px) END AS x_corner,
                         CASE WHEN $9 THEN py - row_idx - 0.5 ELSE py - floor(py) - 0.5 END AS y_center,
                         CASE WHEN $9 THEN py - row_idx ELSE py - round(py) END AS y_corner,
-                        CASE WHEN $9 THEN py - ($5::int8 - 1 - row_idx) - 0.5 END AS y_center_south_up,
-                        CASE WHEN $9 THEN py - ($5::int8 - 1 - row_idx) END AS y_corner_south_up,
+                        CASE WHEN $9 THEN py - ($5::float8 - 1 - row_idx) - 0.5 END AS y_center_south_up,
+                        CASE WHEN $9 THEN py - ($5::float8 - 1 - row_idx) END AS y_corner_south_up,
                         CASE WHEN $9 THEN row_idx WHEN abs(north_row) < 1e15 THEN north_row::int8 END AS own_row,
                         CASE WHEN $9 THEN col_idx WHEN abs(col) < 1e15 THEN col::int8 END AS own_col
                     FROM (
                         SELECT *,
                             CASE WHEN $9 THEN col_idx ELSE round(px - $7::float8) END AS col,
-                            CASE WHEN NOT $9 THEN round(py - $7::float8) WHEN $8 THEN $5::int8 - 1 - row_idx ELSE row_idx END AS north_row
+                            CASE WHEN NOT $9 THEN round(py - $7::float8) WHEN $8 THEN $5::float8 - 1 - row_idx ELSE row_idx END AS north_row
                         FROM (
                             SELECT row_idx, col_idx, x, y,
                                 CASE WHEN abs(x) <= 1e15 THEN (x - $1::float8) / $3::float8 END AS px,

@@ -126,7 +126,7 @@ func (s *Store) sweepOne(ctx context.Context) (*layer.Table, error) {
 	rows, err := t.tx.Query(ctx, `SELECT r.table_oid, r.table_schema, r.table_name, c.oid IS NOT NULL
 		FROM rasterloom.replaced_table r
 		LEFT JOIN (pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace)
-			ON c.oid = r.table_oid AND n.nspname = r.table_schema AND c.relname = r.table_name
+			ON n.nspname = r.table_schema AND c.relname = r.table_name -- no other table gets such a name, and a restore gives other oids
 		ORDER BY r.replace_time FOR UPDATE OF r SKIP LOCKED`)
 	if err != nil {
 		return nil, faultOf(err)

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"time"
 
@@ -97,6 +98,7 @@ type migrationRow struct {
 	syncedXID          string
 	leaseFor           time.Duration // of the worker that was admitted
 	tiles              *tilesRecord  // of a migration to tiles
+	tilesTable         layer.Table   // where these are; nothing for what an older program made
 }
 
 // exec runs a statement, and is a failpoint. While holding, flush does.
@@ -245,6 +247,11 @@ func (m *Migrations) once(ctx context.Context, name string, may admit, do func(c
 	if err := may(&row); err != nil {
 		return err
 	}
+	if !slices.Contains(anyTables, name) {
+		if err := row.asRecorded(ctx, tx); err != nil {
+			return err
+		}
+	}
 	failpoint.Hit(name + "/locked")
 	if err := do(ctx, &arrow{Tx: tx, pool: m.pool, name: name, row: row}); err != nil {
 		return err
@@ -330,7 +337,7 @@ func scanMigration(row pgx.CollectableRow) (migrationRow, error) {
 		&r.Table.Schema, &r.Table.Name, &r.oldTable, &newTable, &r.signature, &newSignature, &r.oldFile,
 		&g.CRS, &g.Rows, &g.Cols, &g.OriginX, &g.OriginY, &g.StepX, &g.StepY, &r.SouthUp,
 		&r.oldFormat, &r.oldRegistration, &indexes, &state, &condition, &failure, &verification,
-		&r.Spec.InPlace, &r.DiskBytes, &tiles,
+		&r.Spec.InPlace, &r.DiskBytes, &tiles, &r.tilesTable.Schema, &r.tilesTable.Name,
 		&r.Revision, &r.Fence, &synced, &r.Progress.RowsTotal,
 		&r.CreateTime, &r.StateTime, &r.UpdateTime,
 		&r.Progress.RowsCopied, &r.Progress.BlocksTotal, &r.Progress.BlocksDone)
@@ -426,6 +433,9 @@ func (m *Migrations) Start(ctx context.Context, key string, spec migrate.Spec, l
 		if err := stillThere(ctx, tx, l); err != nil {
 			return err
 		}
+		if err := freshIDs(ctx, tx); err != nil {
+			return err
+		}
 		return tx.QueryRow(ctx, `INSERT INTO rasterloom.migration (idempotency_key, layer, level, rows_per_second, table_schema, table_name,
 			old_table, signature, old_file, crs, grid_rows, grid_cols, origin_x, origin_y, step_x, step_y, south_up,
 			old_format, old_registration, state, condition, rows_total, in_place, disk_bytes, tiles)
@@ -451,6 +461,21 @@ func (m *Migrations) Start(ctx context.Context, key string, spec migrate.Spec, l
 	}
 	failpoint.Hit("start/inserted")
 	return m.Get(ctx, migrate.ID(id))
+}
+
+// freshIDs makes sure that the next id is nobody's: where the rows of a dump were
+// restored and the position of the sequence was not, or older rows beside what later
+// migrations made, names that are made of ids would meet others.
+func freshIDs(ctx context.Context, tx pgx.Tx) error {
+	_, err := tx.Exec(ctx, `SELECT setval('rasterloom.migration_id_seq', top.id) FROM (
+			SELECT max(id) AS id FROM (
+				SELECT id FROM rasterloom.migration
+				UNION ALL SELECT substring(relname FROM '[0-9]+$')::bigint FROM pg_class
+					WHERE relnamespace = 'rasterloom'::regnamespace AND relname ~ '^(shadow|notes|old)_[0-9]{1,18}$'
+				UNION ALL SELECT substring(proname FROM '[0-9]+$')::bigint FROM pg_proc
+					WHERE pronamespace = 'rasterloom'::regnamespace AND proname ~ '^rasterloom_(row|truncate)_[0-9]{1,18}$') u) top
+		WHERE top.id >= (SELECT last_value + is_called::integer FROM rasterloom.migration_id_seq)`)
+	return err
 }
 
 // stillThere makes sure that the layer is what was planned for, and keeps it from
@@ -557,8 +582,22 @@ func (m *Migrations) Pause(ctx context.Context, id migrate.ID, etag string) erro
 	return m.setCondition(ctx, "pause", id, etag, migrate.Paused)
 }
 
-// Resume lets a paused or failed migration go on. Errors: as CutOver.
+// Resume lets a paused or failed migration go on, and any in a database that was
+// restored from a dump, where it goes on with the tables that have its names. Errors:
+// as CutOver; Corrupt DATA_CORRUPT when the tables of a restored one differ that were
+// the same.
 func (m *Migrations) Resume(ctx context.Context, id migrate.ID, etag string) error {
+	row, err := readMigration(ctx, m.pool, id, "")
+	if err != nil {
+		return faultOf(err)
+	}
+	now, restored, err := row.wasRestored(ctx, m.pool)
+	if err != nil {
+		return faultOf(err)
+	}
+	if restored {
+		return m.takeUp(ctx, row, now, etag)
+	}
 	return m.setCondition(ctx, "resume", id, etag, migrate.Running)
 }
 

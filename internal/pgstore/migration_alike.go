@@ -93,9 +93,8 @@ func (a *arrow) differences(ctx context.Context, named, hidden uint32) (d since,
 		switch i := slices.IndexFunc(there, same(f)); {
 		case i < 0:
 			d.added = append(d.added, f)
-		case f.kind == replicaIdentity && strings.HasPrefix(there[i].looks, ofIndex) && !strings.HasPrefix(f.looks, ofIndex):
-			// A publication keeps a table whose rows are known by nothing from being
-			// written to: while it is hidden, it may go by its key.
+		case f.kind == replicaIdentity && !strings.HasPrefix(f.looks, ofIndex) && (strings.HasPrefix(there[i].looks, ofIndex) || there[i].looks == "f"):
+			// While a table is hidden it goes by another one: see identified.
 		case there[i].looks != f.looks:
 			d.changed = append(d.changed, f)
 		}

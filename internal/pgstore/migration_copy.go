@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -95,7 +96,7 @@ func (shadowTable) capture(ctx context.Context, a *arrow) error {
 	}
 	a.hold()
 	return inOrder(ctx, []func(context.Context) error{
-		func(ctx context.Context) error { return a.attach(ctx, old.quoted()) },
+		func(ctx context.Context) error { return a.attach(ctx, old.quoted(), old.columns) },
 		func(ctx context.Context) error {
 			return a.exec(ctx, "shadow-oid", "UPDATE rasterloom.migration SET new_table = $2::text::regclass WHERE id = $1", int64(id), shadow)
 		},
@@ -349,14 +350,11 @@ func (shadowTable) index(ctx context.Context, a *arrow) error {
 	if err != nil {
 		return err
 	}
-	switch old.replicaIdentity {
-	case "f":
-		err = a.exec(ctx, "replica-identity", "ALTER TABLE "+shadow+" REPLICA IDENTITY FULL")
-	case "n":
-		err = a.exec(ctx, "replica-identity", "ALTER TABLE "+shadow+" REPLICA IDENTITY NOTHING")
-	}
-	if err != nil {
-		return err
+	if !identified(old, indexes) {
+		identity := hiddenIdentity(indexes, func(i int) string { return names[i].Hidden })
+		if err := a.exec(ctx, "replica-identity", fmt.Sprintf("ALTER TABLE %s REPLICA IDENTITY %s", shadow, identity)); err != nil {
+			return err
+		}
 	}
 	if err := a.exec(ctx, "analyze", "ANALYZE "+shadow); err != nil {
 		return err
@@ -369,6 +367,25 @@ func (shadowTable) index(ctx context.Context, a *arrow) error {
 		return err
 	}
 	return a.enter(ctx, migrate.Indexed)
+}
+
+// identified reports whether rows are known by an index that both tables have. By
+// another replica identity, or none, the table that is hidden could not be updated
+// once somebody makes a publication of all tables, and its writers would fail: it
+// goes by the cells' key while it is hidden, and by what it had when it has the name.
+func identified(t pixelTable, indexes []tableIndex) bool {
+	return t.replicaIdentity == "i" || t.replicaIdentity == "d" && slices.ContainsFunc(indexes, func(i tableIndex) bool { return i.Constraint == "p" })
+}
+
+// hiddenIdentity is what the rows of a hidden table are known by where they are not
+// identified: the cells' key, or all of their values where that may be NULL. (FULL
+// would do for all, but for tables with generated columns.)
+func hiddenIdentity(indexes []tableIndex, name func(i int) string) string {
+	i := slices.IndexFunc(indexes, func(i tableIndex) bool { return i.isKey() && i.NotNull })
+	if i < 0 {
+		return "FULL"
+	}
+	return "USING INDEX " + quoted(name(i))
 }
 
 func (a *arrow) makeIndex(ctx context.Context, x tableIndex, name, table string) error {
@@ -464,18 +481,37 @@ func (a *arrow) lockedSource(ctx context.Context, mode string) (pixelTable, erro
 // apply takes up to limit notes and does what they say. A writer that touches
 // one of these cells waits for this transaction; one that has touched it already,
 // and is not over, keeps its note until a later turn.
-func (a *arrow) apply(ctx context.Context, columns []string, limit int) (int64, error) {
-	notes, shadow := ours(notesOf(a.row.ID)), ours(shadowOf(a.row.ID))
-	var applied int64
-	err := a.Tx.QueryRow(ctx, fmt.Sprintf(`WITH taken AS (
+//
+// What is noted of a cell need not fit beside what the new table has of another one
+// that is noted too, where a second unique index is: values that changed places, say.
+// Whatever is not noted is as it is in the old table, in the snapshot of one
+// statement; so once all cells that are noted in it are gone, what is left has room
+// for any of them. That is done where it has to be: it goes over all notes.
+func (a *arrow) apply(ctx context.Context, columns []string, limit int) (applied int64, err error) {
+	for _, gone := range []string{"(SELECT * FROM taken WHERE deleted)", ours(notesOf(a.row.ID))} {
+		err = pgx.BeginFunc(ctx, a.Tx, func(tx pgx.Tx) (err error) {
+			applied, err = applyWithout(ctx, tx, gone, a.row.ID, columns, limit)
+			return err
+		})
+		if !isCode(err, "23505") { // unique_violation
+			break
+		}
+	}
+	failpoint.Hit(a.name + "/notes")
+	return applied, err
+}
+
+// applyWithout takes notes, deletes the cells of gone from the new table, and only then
+// writes those that were taken: the count keeps the order.
+func applyWithout(ctx context.Context, tx pgx.Tx, gone string, id migrate.ID, columns []string, limit int) (applied int64, err error) {
+	err = tx.QueryRow(ctx, fmt.Sprintf(`WITH taken AS (
 			DELETE FROM %[1]s WHERE ctid = ANY (ARRAY(SELECT ctid FROM %[1]s LIMIT $1 FOR UPDATE SKIP LOCKED)) RETURNING *),
 		gone AS (
-			DELETE FROM %[2]s s USING taken t WHERE t.deleted AND s.row_idx = t.row_idx AND s.col_idx = t.col_idx),
+			DELETE FROM %[2]s s USING %[3]s t WHERE s.row_idx = t.row_idx AND s.col_idx = t.col_idx RETURNING s.row_idx),
 		there AS (
-			INSERT INTO %[2]s (%[3]s) SELECT %[3]s FROM taken WHERE NOT deleted
-			ON CONFLICT (row_idx, col_idx) DO UPDATE SET %[4]s)
-		SELECT count(*) FROM taken`, notes, shadow, quotedList(columns, ""), assignments(columns)), limit).Scan(&applied)
-	failpoint.Hit(a.name + "/notes")
+			INSERT INTO %[2]s (%[4]s) SELECT %[4]s FROM taken WHERE NOT deleted AND (SELECT count(*) FROM gone) >= 0
+			ON CONFLICT (row_idx, col_idx) DO UPDATE SET %[5]s)
+		SELECT count(*) FROM taken`, ours(notesOf(id)), ours(shadowOf(id)), gone, quotedList(columns, ""), assignments(columns)), limit).Scan(&applied)
 	return applied, err
 }
 

@@ -3,6 +3,7 @@ package pgstore
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -268,7 +269,7 @@ func (inPlace) rollback(ctx context.Context, a *arrow, _ migrate.Verification) e
 // took comes back as rows are written anew.
 func (a *arrow) dropFilled(ctx context.Context, table, x, y string) error {
 	for _, s := range []statement{
-		{"drop-fill-trigger", fmt.Sprintf("DROP TRIGGER %s ON %s", quoted(rowTrigger(a.row.ID)), table)},
+		{"drop-fill-trigger", fmt.Sprintf("DROP TRIGGER IF EXISTS %s ON %s", quoted(rowTrigger(a.row.ID)), table)},
 		{"drop-fill-function", fmt.Sprintf("DROP FUNCTION %s()", rowFunction(a.row.ID))},
 		{"drop-columns", fmt.Sprintf("ALTER TABLE %s DROP COLUMN %s, DROP COLUMN %s", table, quoted(x), quoted(y))},
 	} {
@@ -291,19 +292,38 @@ func (inPlace) abort(ctx context.Context, a *arrow) error {
 	if a.row.State == migrate.Planned {
 		return nil
 	}
-	t, found, err := readTable(ctx, a.Tx, a.row.oldTable)
+	tables, err := a.release(ctx)
 	if err != nil {
 		return err
 	}
-	if !found {
-		return a.exec(ctx, "drop-fill-function", fmt.Sprintf("DROP FUNCTION %s()", rowFunction(a.row.ID)))
-	}
-	if err := a.quiet(ctx, t.quoted()); err != nil {
-		return err
-	}
-	if err := a.exec(ctx, "lock-table", "LOCK TABLE "+t.quoted()+" IN ACCESS EXCLUSIVE MODE"); err != nil {
-		return err
-	}
 	x, y := columnsOf(a.row.ID)
-	return a.dropFilled(ctx, t.quoted(), x, y)
+	// The trigger may have been taken off, or not restored, and the columns be left.
+	rows, err := a.Tx.Query(ctx, `SELECT n.nspname::text, c.relname::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+		WHERE (c.oid = $1 OR (n.nspname, c.relname) = ($2, $3)) AND c.relkind = 'r'
+			AND (SELECT count(*) FROM pg_attribute WHERE attrelid = c.oid AND attname IN ($4, $5)) = 2 ORDER BY c.oid`,
+		a.row.oldTable, a.row.Table.Schema, a.row.Table.Name, x, y)
+	if err != nil {
+		return err
+	}
+	left, err := pgx.CollectRows(rows, pgx.RowToStructByPos[layer.Table])
+	if err != nil {
+		return err
+	}
+	for _, t := range left {
+		if name := quote(t); !slices.Contains(tables, name) {
+			if err := a.quiet(ctx, name); err != nil {
+				return err
+			}
+			tables = append(tables, name)
+		}
+	}
+	if err := a.exec(ctx, "drop-fill-function", fmt.Sprintf("DROP FUNCTION IF EXISTS %s()", rowFunction(a.row.ID))); err != nil {
+		return err
+	}
+	for _, table := range tables {
+		if err := a.exec(ctx, "drop-columns", fmt.Sprintf("ALTER TABLE %s DROP COLUMN IF EXISTS %s, DROP COLUMN IF EXISTS %s", table, quoted(x), quoted(y))); err != nil {
+			return err
+		}
+	}
+	return nil
 }

@@ -136,6 +136,11 @@ func explain(ctx context.Context, tx pgx.Tx, plan *migrate.Plan, t pixelTable, l
 	if err := explainRights(ctx, tx, t, l, refuse); err != nil {
 		return err
 	}
+	if !plan.Spec.InPlace {
+		if err := explainNullable(ctx, tx, plan, t); err != nil {
+			return err
+		}
+	}
 	keyless, err := explainRows(ctx, tx, plan, t, l)
 	if err != nil {
 		return err
@@ -213,6 +218,18 @@ func explainRights(ctx context.Context, tx pgx.Tx, t pixelTable, l layer.Layer, 
 			"the role of this service cannot see the transactions of others, which the cut-over has to wait for")
 	}
 	return nil
+}
+
+// explainNullable tells that rows without an index cannot be written for a while. Such
+// a row is no cell, and any number of rows may be alike in it: a trigger could not say
+// which one of them was changed, so it cannot keep another table equal.
+func explainNullable(ctx context.Context, tx pgx.Tx, plan *migrate.Plan, t pixelTable) error {
+	var nullable bool
+	err := tx.QueryRow(ctx, `SELECT EXISTS (SELECT FROM pg_attribute WHERE attrelid = $1 AND attname IN ('row_idx', 'col_idx') AND NOT attnotnull)`, t.oid).Scan(&nullable)
+	if nullable {
+		plan.Notices = append(plan.Notices, "row_idx or col_idx may be NULL: rows without one are no cells, and are refused until the migration ends")
+	}
+	return err
 }
 
 // explainRows counts the rows, and those that stand in the way.

@@ -62,14 +62,18 @@ func (shadowTable) cutOver(ctx context.Context, a *arrow, v migrate.Verification
 	if err != nil {
 		return err
 	}
+	identities, err := a.identities(ctx, old, fresh)
+	if err != nil {
+		return err
+	}
 	a.hold()
 	steps := []func(context.Context) error{
 		func(ctx context.Context) error { return a.detach(ctx, old.quoted()) },
-		func(ctx context.Context) error { return a.bequeath(ctx, bequest) },
+		func(ctx context.Context) error { return a.bequeath(ctx, append(bequest, identities...)) },
 		func(ctx context.Context) error { return a.hide(ctx, old, oldOf(id), true) },
 		func(ctx context.Context) error { return a.publish(ctx, shadowOf(id), true) },
 		func(ctx context.Context) error { return a.followFunctions(ctx, ours(oldOf(id)), old.columns) },
-		func(ctx context.Context) error { return a.attach(ctx, old.quoted()) },
+		func(ctx context.Context) error { return a.attach(ctx, old.quoted(), old.columns) },
 		func(ctx context.Context) error { return a.redefine(ctx, views) },
 		func(ctx context.Context) error {
 			return a.recatalog(ctx, a.row.newTable, layer.FormatCoordinate.String(), "CENTER", true)
@@ -124,7 +128,11 @@ func (shadowTable) rollback(ctx context.Context, a *arrow, v migrate.Verificatio
 	if err != nil {
 		return err
 	}
-	_, bequest, err := a.bequest(ctx, a.row.newTable, a.row.oldTable, fresh)
+	old, bequest, err := a.bequest(ctx, a.row.newTable, a.row.oldTable, fresh)
+	if err != nil {
+		return err
+	}
+	identities, err := a.identities(ctx, fresh, old)
 	if err != nil {
 		return err
 	}
@@ -132,7 +140,7 @@ func (shadowTable) rollback(ctx context.Context, a *arrow, v migrate.Verificatio
 	steps := []func(context.Context) error{
 		func(ctx context.Context) error { return a.detach(ctx, fresh.quoted()) },
 		func(ctx context.Context) error { return a.dropFunctions(ctx) },
-		func(ctx context.Context) error { return a.bequeath(ctx, bequest) },
+		func(ctx context.Context) error { return a.bequeath(ctx, append(bequest, identities...)) },
 		func(ctx context.Context) error { return a.hide(ctx, fresh, shadowOf(id), false) },
 		func(ctx context.Context) error { return a.publish(ctx, oldOf(id), false) },
 		func(ctx context.Context) error { return a.redefine(ctx, views) },
@@ -158,6 +166,9 @@ func (m *Migrations) Finalize(ctx context.Context, id migrate.ID, etag string, a
 	}
 	if err := byOperator(etag, migrate.Finalized)(&row); err != nil {
 		return err
+	}
+	if err := row.asRecorded(ctx, m.pool); err != nil {
+		return faultOf(err)
 	}
 	v, err := row.target().compare(ctx, m, row)
 	if err != nil {
@@ -210,44 +221,38 @@ func (m *Migrations) Abort(ctx context.Context, id migrate.ID, etag string) erro
 	})
 }
 
+// Names are all that abort goes by: it works whatever became of the table.
 func (shadowTable) abort(ctx context.Context, a *arrow) error {
 	id := a.row.ID
-	if a.row.State != migrate.Planned {
-		// The table may be gone, or have another name: then its triggers are
-		// where it is, if anywhere.
-		old, found, err := readTable(ctx, a.Tx, a.row.oldTable)
-		if err != nil {
+	if a.row.State == migrate.Planned {
+		return a.dropKey(ctx)
+	}
+	var made []string
+	for _, name := range []string{shadowOf(id), notesOf(id)} {
+		var there bool
+		if err := a.Tx.QueryRow(ctx, "SELECT EXISTS (SELECT FROM pg_class WHERE relnamespace = 'rasterloom'::regnamespace AND relname = $1)", name).Scan(&there); err != nil {
 			return err
 		}
-		made := []string{ours(shadowOf(id))}
-		if a.row.State.Capture() == migrate.CaptureNoted {
-			made = append(made, ours(notesOf(id)))
+		if there {
+			made = append(made, ours(name))
 		}
-		if err := a.quiet(ctx, made...); err != nil {
+	}
+	if err := a.quiet(ctx, made...); err != nil {
+		return err
+	}
+	if _, err := a.release(ctx); err != nil {
+		return err
+	}
+	if err := a.dropFunctions(ctx); err != nil {
+		return err
+	}
+	if a.row.State.Capture() == migrate.CaptureNoted {
+		if err := a.exec(ctx, "drop-notes", "DROP TABLE IF EXISTS "+ours(notesOf(id))); err != nil {
 			return err
 		}
-		if found {
-			if err := a.quiet(ctx, old.quoted()); err != nil {
-				return err
-			}
-			if err := a.exec(ctx, "lock-table", "LOCK TABLE "+old.quoted()+" IN ACCESS EXCLUSIVE MODE"); err != nil {
-				return err
-			}
-			if err := a.detach(ctx, old.quoted()); err != nil {
-				return err
-			}
-		}
-		if err := a.dropFunctions(ctx); err != nil {
-			return err
-		}
-		if a.row.State.Capture() == migrate.CaptureNoted {
-			if err := a.exec(ctx, "drop-notes", "DROP TABLE "+ours(notesOf(id))); err != nil {
-				return err
-			}
-		}
-		if err := a.exec(ctx, "drop-shadow", "DROP TABLE "+ours(shadowOf(id))); err != nil {
-			return err
-		}
+	}
+	if err := a.exec(ctx, "drop-shadow", "DROP TABLE IF EXISTS "+ours(shadowOf(id))); err != nil {
+		return err
 	}
 	return a.dropKey(ctx)
 }
@@ -405,6 +410,21 @@ func (a *arrow) bequest(ctx context.Context, from, to uint32, looks pixelTable) 
 		list = append(list, statement{"comment", "COMMENT ON TABLE " + target.quoted() + " IS " + comment})
 	}
 	return target, list, nil
+}
+
+// identities gives the statements by which a hidden table gets the replica identity of
+// the one with the name, and this one that of a hidden table: see identified.
+func (a *arrow) identities(ctx context.Context, named, hidden pixelTable) ([]statement, error) {
+	indexes, err := readIndexes(ctx, a.Tx, named.oid)
+	if err != nil || identified(named, indexes) {
+		return nil, err
+	}
+	away := hiddenIdentity(indexes, func(i int) string { return indexes[i].Name })
+	as := map[string]string{"d": "DEFAULT", "f": "FULL", "n": "NOTHING"}[named.replicaIdentity]
+	return []statement{
+		{"identity", fmt.Sprintf("ALTER TABLE %s REPLICA IDENTITY %s", hidden.quoted(), as)},
+		{"identity-away", fmt.Sprintf("ALTER TABLE %s REPLICA IDENTITY %s", named.quoted(), away)},
+	}, nil
 }
 
 func (a *arrow) bequeath(ctx context.Context, list []statement) error {

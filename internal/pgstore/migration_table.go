@@ -98,8 +98,12 @@ func (a *arrow) source(ctx context.Context, oid uint32, signature string) (pixel
 		return t, err
 	}
 	if !found || t.schema != a.row.Table.Schema || t.name != a.row.Table.Name {
+		way := ""
+		if a.row.State == migrate.Planned {
+			way = "; abort it, and start again"
+		}
 		return t, fault.New(fault.Conflict, fault.LayerChanged,
-			"table %s is not the one that migration %s began with: it was dropped, renamed or made again", a.row.Table, a.row.ID).
+			"table %s is not the one that migration %s began with: it was dropped, renamed, made again or restored from a dump%s", a.row.Table, a.row.ID, way).
 			With("table", a.row.Table).With("migration", a.row.ID)
 	}
 	if t.signature != signature {
@@ -118,6 +122,8 @@ type tableIndex struct {
 	Tablespace string
 	Identity   bool   // the replica identity
 	Definition string // what follows the table's name
+	Key        []string
+	NotNull    bool // of all its columns
 	// Comment is its own, and Remark that of its constraint.
 	Comment, Remark string
 }
@@ -134,7 +140,7 @@ func readIndexes(ctx context.Context, q querier, oid uint32) ([]tableIndex, erro
 		return nil, err
 	}
 	return pgx.CollectRows(rows, func(r pgx.CollectableRow) (i tableIndex, err error) {
-		return i, r.Scan(&i.Name, &i.Unique, &i.Constraint, &i.Tablespace, &i.Identity, &i.Definition, &i.Comment, &i.Remark)
+		return i, r.Scan(&i.Name, &i.Unique, &i.Constraint, &i.Tablespace, &i.Identity, &i.Definition, &i.Key, &i.NotNull, &i.Comment, &i.Remark)
 	})
 }
 

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/jackc/pgx/v5"
 
@@ -70,10 +69,10 @@ func (r migrationRow) signatureNow() string {
 
 // hasKey reports whether one of the indexes is unique on the two columns
 // themselves, in either order, of all rows.
-func hasKey(indexes []tableIndex) bool {
-	return slices.ContainsFunc(indexes, func(i tableIndex) bool {
-		return i.Unique && (strings.HasSuffix(i.Definition, " (row_idx, col_idx)") || strings.HasSuffix(i.Definition, " (col_idx, row_idx)"))
-	})
+func hasKey(indexes []tableIndex) bool { return slices.ContainsFunc(indexes, tableIndex.isKey) }
+
+func (i tableIndex) isKey() bool {
+	return slices.Equal(i.Key, []string{"row_idx", "col_idx"}) || slices.Equal(i.Key, []string{"col_idx", "row_idx"})
 }
 
 // keyOf names the unique index that a table without one gets.
@@ -87,13 +86,13 @@ func (shadowTable) prepare(ctx context.Context, m *Migrations, r migrationRow) e
 	if err != nil || hasKey(indexes) {
 		return err
 	}
-	return m.makeKey(ctx, r, "row_idx, col_idx")
+	return m.makeKey(ctx, r, []string{"row_idx", "col_idx"})
 }
 
 // makeKey makes the key of a migration on columns.
-func (m *Migrations) makeKey(ctx context.Context, r migrationRow, columns string) error {
+func (m *Migrations) makeKey(ctx context.Context, r migrationRow, columns []string) error {
 	t, found, err := readTable(ctx, m.pool, r.oldTable)
-	if err != nil || !found {
+	if err != nil || !found || t.schema != r.Table.Schema || t.name != r.Table.Name {
 		return err // told by the arrow
 	}
 	conn, err := m.pool.Acquire(ctx)
@@ -108,7 +107,7 @@ func (m *Migrations) makeKey(ctx context.Context, r migrationRow, columns string
 		"SET statement_timeout = 0",
 		"SET lock_timeout = 0",
 		"DROP INDEX CONCURRENTLY IF EXISTS " + quoted(t.schema, keyOf(r.ID)), // what a crash left
-		fmt.Sprintf("CREATE UNIQUE INDEX CONCURRENTLY %s ON %s (%s)", quoted(keyOf(r.ID)), t.quoted(), columns),
+		fmt.Sprintf("CREATE UNIQUE INDEX CONCURRENTLY %s ON %s (%s)", quoted(keyOf(r.ID)), t.quoted(), quotedList(columns, "")),
 	} {
 		if _, err := conn.Exec(ctx, sql, pgx.QueryExecModeExec); err != nil {
 			if isCode(err, "23505") { // unique_violation

@@ -6,8 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"hash/maphash"
+	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -110,7 +110,10 @@ func (r migrationRow) tiled(ctx context.Context, q querier) (layer.Layer, error)
 	if err != nil {
 		return pixels, err
 	}
-	t, err := existing(ctx, q, r, r.newTable)
+	t, found, err := r.tilesNow(ctx, q)
+	if err == nil && !found {
+		err = errGone(r)
+	}
 	l := tiledOf(pixels, r.Spec.Tiles)
 	l.Table, l.Tiling = layer.Table{Schema: t.schema, Name: t.name}, t.comment
 	return l, err
@@ -164,22 +167,17 @@ func (tiledTable) prepare(ctx context.Context, m *Migrations, r migrationRow) er
 	return m.makeKey(ctx, r, keyColumns(r.tiles.HasIndices))
 }
 
-func keyColumns(indices bool) string {
+func keyColumns(indices bool) []string {
 	if indices {
-		return "row_idx, col_idx"
+		return []string{"row_idx", "col_idx"}
 	}
-	return "y_coord, x_coord"
+	return []string{"y_coord", "x_coord"}
 }
 
 // hasKeyFor reports whether one of the indexes is unique on the columns that say
 // where cells are, the rows first.
 func hasKeyFor(indexes []tableIndex, indices bool) bool {
-	for _, i := range indexes {
-		if i.Unique && strings.HasSuffix(i.Definition, " ("+keyColumns(indices)+")") {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(indexes, func(i tableIndex) bool { return slices.Equal(i.Key, keyColumns(indices)) })
 }
 
 func (tiledTable) capture(ctx context.Context, a *arrow) error {
@@ -210,6 +208,10 @@ func (tiledTable) capture(ctx context.Context, a *arrow) error {
 	if err := a.exec(ctx, "create-notes", fmt.Sprintf("CREATE TABLE %s (tile_row integer NOT NULL, tile_col integer NOT NULL)", ours(notesOf(a.row.ID)))); err != nil {
 		return err
 	}
+	// We delete notes, which a publication of all tables allows with an identity only.
+	if err := a.exec(ctx, "identify-notes", fmt.Sprintf("ALTER TABLE %s REPLICA IDENTITY FULL", ours(notesOf(a.row.ID)))); err != nil {
+		return err
+	}
 	if err := a.tileNoteFunctions(ctx, pixels); err != nil {
 		return err
 	}
@@ -218,11 +220,14 @@ func (tiledTable) capture(ctx context.Context, a *arrow) error {
 	if err != nil {
 		return err
 	}
+	row, col, _ := placeColumns(pixels) // may be generated ones
+	columns := slices.Compact(slices.Sorted(slices.Values(append(old.columns, row, col))))
 	a.hold()
 	return inOrder(ctx, []func(context.Context) error{
-		func(ctx context.Context) error { return a.attach(ctx, old.quoted()) },
+		func(ctx context.Context) error { return a.attach(ctx, old.quoted(), columns) },
 		func(ctx context.Context) error {
-			return a.exec(ctx, "tiles-oid", "UPDATE rasterloom.migration SET new_table = $2::text::regclass WHERE id = $1", int64(a.row.ID), quote(table))
+			return a.exec(ctx, "tiles-oid", "UPDATE rasterloom.migration SET new_table = $2::text::regclass, tiles_schema = $3, tiles_name = $4 WHERE id = $1",
+				int64(a.row.ID), quote(table), table.Schema, table.Name)
 		},
 		func(ctx context.Context) error { return a.enter(ctx, migrate.Capturing) },
 		a.flush,

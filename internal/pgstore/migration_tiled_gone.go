@@ -8,10 +8,13 @@ import (
 )
 
 // tableGone reports whether somebody dropped the table that tiles are made of, and
-// its triggers with it. It stays so: one that is made under the name is another one.
-func (r migrationRow) tableGone(ctx context.Context, q querier) (bool, error) {
-	_, found, err := readTable(ctx, q, r.oldTable)
-	return !found, err
+// its triggers with it. It stays so: one that is made under the name is another one, and
+// so is one that has its oid after a restore from a dump.
+func (r migrationRow) tableGone(ctx context.Context, q querier) (gone bool, err error) {
+	err = q.QueryRow(ctx, `SELECT NOT EXISTS (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = $1
+		AND ((n.nspname, c.relname) = ($2, $3) OR EXISTS (SELECT FROM pg_trigger t WHERE t.tgrelid = c.oid AND t.tgname = $4)))`,
+		r.oldTable, r.Table.Schema, r.Table.Name, rowTrigger(r.ID)).Scan(&gone)
+	return gone, err
 }
 
 // finalizeWithoutTable ends a migration whose table somebody dropped: nothing is

@@ -43,6 +43,10 @@ func (tiledTable) cutOver(ctx context.Context, a *arrow, _ migrate.Verification)
 	if err := a.noteRewritten(ctx, old); err != nil {
 		return err
 	}
+	// An older program may have made them, which noted no name.
+	if _, err := a.Tx.Exec(ctx, "UPDATE rasterloom.migration SET tiles_schema = $2, tiles_name = $3 WHERE id = $1", int64(a.row.ID), tiled.Table.Schema, tiled.Table.Name); err != nil {
+		return err
+	}
 	return inOrder(ctx, []func(context.Context) error{
 		func(ctx context.Context) error { return a.tellReaders(ctx, tiled) },
 		func(ctx context.Context) error { return a.catalogTiles(ctx, tiled) },
@@ -129,7 +133,7 @@ func (tiledTable) rollback(ctx context.Context, a *arrow, _ migrate.Verification
 		return err
 	} else if gone {
 		return fault.New(fault.Conflict, fault.LayerChanged,
-			"the table %s that migration %s made tiles of was dropped, so there is nothing to go back to: finalize it", a.row.Table, a.row.ID).
+			"the table %s that migration %s made tiles of was dropped, so there is nothing to go back to: finalize it, or resume it where the table is there from a dump", a.row.Table, a.row.ID).
 			With("layer", a.row.Spec.Layer).With("table", a.row.Table).With("migration", a.row.ID)
 	}
 	if err := a.lockTiles(ctx); err != nil {
@@ -138,11 +142,10 @@ func (tiledTable) rollback(ctx context.Context, a *arrow, _ migrate.Verification
 	if err := a.lockOut(ctx); err != nil {
 		return err
 	}
-	old, err := a.source(ctx, a.row.oldTable, a.row.signature)
-	if err != nil {
+	if _, err := a.source(ctx, a.row.oldTable, a.row.signature); err != nil {
 		return err
 	}
-	if err := a.dropTiles(ctx, old.quoted()); err != nil {
+	if err := a.dropTiles(ctx); err != nil {
 		return err
 	}
 	if err := a.catalogPixels(ctx); err != nil {
@@ -153,7 +156,7 @@ func (tiledTable) rollback(ctx context.Context, a *arrow, _ migrate.Verification
 
 // lockTiles waits for the readers of the tiles, before anybody waits for us.
 func (a *arrow) lockTiles(ctx context.Context) error {
-	tiles, found, err := readTable(ctx, a.Tx, a.row.newTable)
+	tiles, found, err := a.row.tilesNow(ctx, a.Tx)
 	if err != nil || !found {
 		return err
 	}
@@ -168,10 +171,9 @@ func (a *arrow) lockOut(ctx context.Context) error {
 	return a.exec(ctx, "lock-table", "LOCK TABLE "+a.named()+" IN ACCESS EXCLUSIVE MODE")
 }
 
-// dropTiles takes away all that was made, where it is still there. table is empty
-// where that is gone, and its triggers with it.
-func (a *arrow) dropTiles(ctx context.Context, table string) error {
-	tiles, found, err := readTable(ctx, a.Tx, a.row.newTable)
+// dropTiles takes away all that was made, where it is still there.
+func (a *arrow) dropTiles(ctx context.Context) error {
+	tiles, found, err := a.row.tilesNow(ctx, a.Tx)
 	if err != nil {
 		return err
 	}
@@ -180,15 +182,13 @@ func (a *arrow) dropTiles(ctx context.Context, table string) error {
 			return err
 		}
 	}
-	if table != "" {
-		if err := a.detach(ctx, table); err != nil {
-			return err
-		}
+	if _, err := a.release(ctx); err != nil {
+		return err
 	}
 	if err := a.dropFunctions(ctx); err != nil {
 		return err
 	}
-	if err := a.exec(ctx, "drop-notes", "DROP TABLE "+ours(notesOf(a.row.ID))); err != nil {
+	if err := a.exec(ctx, "drop-notes", "DROP TABLE IF EXISTS "+ours(notesOf(a.row.ID))); err != nil {
 		return err
 	}
 	return a.dropKey(ctx)
@@ -201,21 +201,7 @@ func (tiledTable) abort(ctx context.Context, a *arrow) error {
 	if err := a.lockTiles(ctx); err != nil {
 		return err
 	}
-	// The table may be gone, or have another name.
-	old, found, err := readTable(ctx, a.Tx, a.row.oldTable)
-	if err != nil {
-		return err
-	}
-	if !found {
-		return a.dropTiles(ctx, "")
-	}
-	if err := a.quiet(ctx, old.quoted()); err != nil {
-		return err
-	}
-	if err := a.exec(ctx, "lock-table", "LOCK TABLE "+old.quoted()+" IN ACCESS EXCLUSIVE MODE"); err != nil {
-		return err
-	}
-	return a.dropTiles(ctx, old.quoted())
+	return a.dropTiles(ctx)
 }
 
 // finalize drops the table. The tiles that still lag are made while everybody is
@@ -320,8 +306,12 @@ func (a *arrow) nobodyElses(ctx context.Context) error {
 		With("layer", a.row.Spec.Layer).With("other", others[0]).With("table", a.row.Table).With("refusals", "TABLE_SHARED")
 }
 
+// othersOf goes by names: a layer that was not adopted again since a restore is
+// catalogued with an oid of before.
 func othersOf(ctx context.Context, q querier, oid uint32, name string) ([]string, error) {
-	rows, err := q.Query(ctx, "SELECT name FROM rasterloom.layer WHERE table_oid = $1 AND name <> $2 ORDER BY name", oid, name)
+	rows, err := q.Query(ctx, `SELECT l.name FROM rasterloom.layer l WHERE l.name <> $2 AND (l.table_oid = $1 OR EXISTS (
+			SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = $1 AND (n.nspname, c.relname) = (l.table_schema, l.table_name)))
+		ORDER BY l.name`, oid, name)
 	if err != nil {
 		return nil, err
 	}

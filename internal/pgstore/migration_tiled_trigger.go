@@ -23,23 +23,23 @@ func (a *arrow) tileNoteFunctions(ctx context.Context, pixels layer.Layer) error
 	notes := ours(notesOf(a.row.ID))
 	tileRow, tileCol := tileFormulas(pixels)
 	of := func(formula, record string) string { return strings.ReplaceAll(formula, "§", record) }
-	row := fmt.Sprintf(`CREATE OR REPLACE FUNCTION %[1]s() RETURNS trigger %[2]s AS $function$
+	row := fmt.Sprintf(`
 BEGIN
   IF TG_OP <> 'INSERT' THEN
-    INSERT INTO %[3]s VALUES (%[4]s, %[5]s);
+    INSERT INTO %[1]s VALUES (%[2]s, %[3]s);
   END IF;
-  IF TG_OP = 'INSERT' OR (TG_OP = 'UPDATE' AND (%[4]s, %[5]s) IS DISTINCT FROM (%[6]s, %[7]s)) THEN
-    INSERT INTO %[3]s VALUES (%[6]s, %[7]s);
+  IF TG_OP = 'INSERT' OR (TG_OP = 'UPDATE' AND (%[2]s, %[3]s) IS DISTINCT FROM (%[4]s, %[5]s)) THEN
+    INSERT INTO %[1]s VALUES (%[4]s, %[5]s);
   END IF;
   RETURN NULL;
-END $function$`, rowFunction(a.row.ID), pinned, notes, of(tileRow, "OLD."), of(tileCol, "OLD."), of(tileRow, "NEW."), of(tileCol, "NEW."))
+END `, notes, of(tileRow, "OLD."), of(tileCol, "OLD."), of(tileRow, "NEW."), of(tileCol, "NEW."))
 	rows, cols := tile.Count(pixels.Grid)
 	// All that there can be: a writer with an old snapshot does not see which there are.
-	truncate := fmt.Sprintf(`CREATE OR REPLACE FUNCTION %s() RETURNS trigger %s AS $function$
+	truncate := fmt.Sprintf(`
 BEGIN
   INSERT INTO %s SELECT r, c FROM generate_series(0, %d) r, generate_series(0, %d) c;
   RETURN NULL;
-END $function$`, truncateFunction(a.row.ID), pinned, notes, rows-1, cols-1)
+END `, notes, rows-1, cols-1)
 	return a.functions(ctx, row, truncate)
 }
 

@@ -285,7 +285,7 @@ func compareBand(ctx context.Context, tx pgx.Tx, band tileBand, tiled layer.Laye
 	c.WithoutValue, c.uncounted = c.WithoutValue+without, c.uncounted || !known
 	q := cellQuery{}
 	place := func(v int32) string { return q.bind(pgtype.Int4OID, strconv.Itoa(int(v))) }
-	q.sql = "SELECT tile_row, tile_col, cells, min, max, valid, data FROM " + quote(tiled.Table) + " WHERE tile_row = " + place(first[0]) +
+	q.sql = "SELECT " + tileFields(tiled) + " FROM " + quote(tiled.Table) + " WHERE tile_row = " + place(first[0]) +
 		" AND tile_col >= " + place(first[1]) + " AND tile_col < " + place(first[1]+int32(n)) + " AND cells <> 0 ORDER BY tile_col"
 	rows := tx.Conn().PgConn().ExecParams(ctx, q.sql, q.args, q.oids, nil, binaryFormat)
 	next, told := 0, int64(0)

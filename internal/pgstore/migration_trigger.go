@@ -25,25 +25,32 @@ const pinned = `LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, 
 // noteFunctions makes the functions of the first phase: what is written is noted
 // by key, newest state only. The copying leaves alone what is noted, so writers
 // and copying never wait for one another.
+//
+// A row without an index is no cell: it is refused. One that was there before is
+// left alone, and the verification says so.
+//
+// A row that is gone is noted with its values, though they mean nothing: a column
+// may be of a domain that takes no NULL.
 func (a *arrow) noteFunctions(ctx context.Context, columns []string) error {
 	notes, shadow := ours(notesOf(a.row.ID)), ours(shadowOf(a.row.ID))
-	row := fmt.Sprintf(`CREATE OR REPLACE FUNCTION %s() RETURNS trigger %s AS $function$
-BEGIN
-  IF TG_OP = 'DELETE' OR (TG_OP = 'UPDATE' AND (OLD.row_idx, OLD.col_idx) IS DISTINCT FROM (NEW.row_idx, NEW.col_idx)) THEN
-    INSERT INTO %s (row_idx, col_idx, deleted) VALUES (OLD.row_idx, OLD.col_idx, true)
+	row := fmt.Sprintf(`
+BEGIN`+a.onlyCells()+`
+  IF (TG_OP = 'DELETE' OR (TG_OP = 'UPDATE' AND (OLD.row_idx, OLD.col_idx) IS DISTINCT FROM (NEW.row_idx, NEW.col_idx)))
+    AND OLD.row_idx IS NOT NULL AND OLD.col_idx IS NOT NULL THEN
+    INSERT INTO %[1]s (%[2]s, deleted) VALUES (%[3]s, true)
     ON CONFLICT (row_idx, col_idx) DO UPDATE SET deleted = true;
   END IF;
   IF TG_OP <> 'DELETE' THEN
-    INSERT INTO %s (%s, deleted) VALUES (%s, false)
-    ON CONFLICT (row_idx, col_idx) DO UPDATE SET %s, deleted = false;
+    INSERT INTO %[1]s (%[2]s, deleted) VALUES (%[4]s, false)
+    ON CONFLICT (row_idx, col_idx) DO UPDATE SET %[5]s, deleted = false;
   END IF;
   RETURN NULL;
-END $function$`, rowFunction(a.row.ID), pinned, notes, notes, quotedList(columns, ""), quotedList(columns, "NEW."), assignments(columns))
-	truncate := fmt.Sprintf(`CREATE OR REPLACE FUNCTION %s() RETURNS trigger %s AS $function$
+END `, notes, quotedList(columns, ""), quotedList(columns, "OLD."), quotedList(columns, "NEW."), assignments(columns))
+	truncate := fmt.Sprintf(`
 BEGIN
   TRUNCATE %s, %s;
   RETURN NULL;
-END $function$`, truncateFunction(a.row.ID), pinned, shadow, notes)
+END `, shadow, notes)
 	return a.functions(ctx, row, truncate)
 }
 
@@ -55,47 +62,62 @@ END $function$`, truncateFunction(a.row.ID), pinned, shadow, notes)
 // Touching the copy first makes PostgreSQL raise a serialization failure then,
 // which such a writer must expect and retries.
 func (a *arrow) followFunctions(ctx context.Context, target string, columns []string) error {
-	row := fmt.Sprintf(`CREATE OR REPLACE FUNCTION %s() RETURNS trigger %s AS $function$
-BEGIN
+	row := fmt.Sprintf(`
+BEGIN`+a.onlyCells()+`
   IF TG_OP = 'DELETE' OR (TG_OP = 'UPDATE' AND (OLD.row_idx, OLD.col_idx) IS DISTINCT FROM (NEW.row_idx, NEW.col_idx)) THEN
     IF current_setting('transaction_isolation') NOT IN ('read committed', 'read uncommitted') THEN
-      INSERT INTO %[3]s (%[4]s) VALUES (%[5]s)
+      INSERT INTO %[1]s (%[2]s) VALUES (%[3]s)
       ON CONFLICT (row_idx, col_idx) DO UPDATE SET row_idx = EXCLUDED.row_idx;
     END IF;
-    DELETE FROM %[3]s WHERE row_idx = OLD.row_idx AND col_idx = OLD.col_idx;
+    DELETE FROM %[1]s WHERE row_idx = OLD.row_idx AND col_idx = OLD.col_idx;
   END IF;
   IF TG_OP <> 'DELETE' THEN
-    INSERT INTO %[3]s (%[4]s) VALUES (%[6]s)
-    ON CONFLICT (row_idx, col_idx) DO UPDATE SET %[7]s;
+    INSERT INTO %[1]s (%[2]s) VALUES (%[4]s)
+    ON CONFLICT (row_idx, col_idx) DO UPDATE SET %[5]s;
   END IF;
   RETURN NULL;
-END $function$`, rowFunction(a.row.ID), pinned, target,
+END `, target,
 		quotedList(columns, ""), quotedList(columns, "OLD."), quotedList(columns, "NEW."), assignments(columns))
-	truncate := fmt.Sprintf(`CREATE OR REPLACE FUNCTION %s() RETURNS trigger %s AS $function$
+	truncate := fmt.Sprintf(`
 BEGIN
   TRUNCATE %s;
   RETURN NULL;
-END $function$`, truncateFunction(a.row.ID), pinned, target)
+END `, target)
 	return a.functions(ctx, row, truncate)
 }
 
+// onlyCells is the part of a function that refuses rows without an index, which could
+// not be followed.
+func (a *arrow) onlyCells() string {
+	return fmt.Sprintf(`
+  IF TG_OP <> 'DELETE' AND (NEW.row_idx IS NULL OR NEW.col_idx IS NULL) THEN
+    RAISE not_null_violation USING MESSAGE = %s;
+  END IF;`, text(fmt.Sprintf("a row without row_idx or col_idx is no cell, and cannot be followed while migration %s of this table lives", a.row.ID)))
+}
+
+// functions makes both functions of their bodies, which are quoted like any text:
+// names of columns are in them, and may hold whatever would end it.
 func (a *arrow) functions(ctx context.Context, row, truncate string) error {
-	if err := a.exec(ctx, "row-function", row); err != nil {
+	const create = "CREATE OR REPLACE FUNCTION %s() RETURNS trigger %s AS %s"
+	if err := a.exec(ctx, "row-function", fmt.Sprintf(create, rowFunction(a.row.ID), pinned, text(row))); err != nil {
 		return err
 	}
-	if err := a.exec(ctx, "truncate-function", truncate); err != nil {
+	if err := a.exec(ctx, "truncate-function", fmt.Sprintf(create, truncateFunction(a.row.ID), pinned, text(truncate))); err != nil {
 		return err
 	}
 	return a.exec(ctx, "revoke-functions", fmt.Sprintf("REVOKE ALL ON FUNCTION %s(), %s() FROM PUBLIC",
 		rowFunction(a.row.ID), truncateFunction(a.row.ID)))
 }
 
-// attach puts the triggers on a table.
-func (a *arrow) attach(ctx context.Context, table string) error {
+// attach puts the triggers on a table. columns are those that their functions read,
+// and all of which an UPDATE sets one at least: named, they cannot be dropped, or get
+// another type, without CASCADE, which takes the trigger along. Every writer would fail
+// else, for a function that asks for a column that is not there.
+func (a *arrow) attach(ctx context.Context, table string, columns []string) error {
 	row, truncate := quoted(rowTrigger(a.row.ID)), quoted(truncateTrigger(a.row.ID))
 	for _, s := range []statement{
-		{"row-trigger", fmt.Sprintf("CREATE TRIGGER %s AFTER INSERT OR UPDATE OR DELETE ON %s FOR EACH ROW EXECUTE FUNCTION %s()",
-			row, table, rowFunction(a.row.ID))},
+		{"row-trigger", fmt.Sprintf("CREATE TRIGGER %s AFTER INSERT OR UPDATE OF %s OR DELETE ON %s FOR EACH ROW EXECUTE FUNCTION %s()",
+			row, quotedList(columns, ""), table, rowFunction(a.row.ID))},
 		{"truncate-trigger", fmt.Sprintf("CREATE TRIGGER %s AFTER TRUNCATE ON %s FOR EACH STATEMENT EXECUTE FUNCTION %s()",
 			truncate, table, truncateFunction(a.row.ID))},
 		{"enable-triggers", fmt.Sprintf("ALTER TABLE %s ENABLE ALWAYS TRIGGER %s, ENABLE ALWAYS TRIGGER %s", table, row, truncate)},
@@ -107,16 +129,16 @@ func (a *arrow) attach(ctx context.Context, table string) error {
 	return nil
 }
 
-// detach takes the triggers off a table.
+// detach takes the triggers off a table. Somebody may have dropped one with a column.
 func (a *arrow) detach(ctx context.Context, table string) error {
-	if err := a.exec(ctx, "drop-row-trigger", fmt.Sprintf("DROP TRIGGER %s ON %s", quoted(rowTrigger(a.row.ID)), table)); err != nil {
+	if err := a.exec(ctx, "drop-row-trigger", fmt.Sprintf("DROP TRIGGER IF EXISTS %s ON %s", quoted(rowTrigger(a.row.ID)), table)); err != nil {
 		return err
 	}
-	return a.exec(ctx, "drop-truncate-trigger", fmt.Sprintf("DROP TRIGGER %s ON %s", quoted(truncateTrigger(a.row.ID)), table))
+	return a.exec(ctx, "drop-truncate-trigger", fmt.Sprintf("DROP TRIGGER IF EXISTS %s ON %s", quoted(truncateTrigger(a.row.ID)), table))
 }
 
 func (a *arrow) dropFunctions(ctx context.Context) error {
-	return a.exec(ctx, "drop-functions", fmt.Sprintf("DROP FUNCTION %s(), %s()", rowFunction(a.row.ID), truncateFunction(a.row.ID)))
+	return a.exec(ctx, "drop-functions", fmt.Sprintf("DROP FUNCTION IF EXISTS %s(), %s()", rowFunction(a.row.ID), truncateFunction(a.row.ID)))
 }
 
 // attached says whether our triggers are on a table and fire always.

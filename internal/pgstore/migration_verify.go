@@ -29,6 +29,9 @@ func (m *Migrations) Verify(ctx context.Context, l migrate.Lease) error {
 	if err := byLease(l, migrate.Synced)(&row); err != nil {
 		return err
 	}
+	if err := row.asRecorded(ctx, m.pool); err != nil {
+		return faultOf(err)
+	}
 	v, err := row.target().compare(ctx, m, row)
 	if err != nil {
 		return faultOf(err)
@@ -73,6 +76,9 @@ func (m *Migrations) asCompared(ctx context.Context, id migrate.ID, etag string,
 	}
 	if err := byOperator(etag, to)(&row); err != nil {
 		return v, err
+	}
+	if err := row.asRecorded(ctx, m.pool); err != nil {
+		return v, faultOf(err)
 	}
 	files, err := filesOf(ctx, m.pool, row)
 	if err != nil {
@@ -179,10 +185,17 @@ func (shadowTable) compare(ctx context.Context, m *Migrations, r migrationRow) (
 		}
 		seed := rand.Int64()
 		hash := rowHash(old)
+		var noCells int64
 		if err := tx.QueryRow(ctx, fmt.Sprintf(`SELECT count(*), coalesce(sum(%s), 0)::text,
-				count(*) FILTER (WHERE row_idx NOT BETWEEN 0 AND $2 OR col_idx NOT BETWEEN 0 AND $3) FROM ONLY %s`, hash, old.quoted()),
-			seed, r.Grid.Rows-1, r.Grid.Cols-1).Scan(&v.OldRows, &v.OldHash, &v.OffGrid); err != nil {
+				count(*) FILTER (WHERE row_idx NOT BETWEEN 0 AND $2 OR col_idx NOT BETWEEN 0 AND $3),
+				count(*) FILTER (WHERE row_idx IS NULL OR col_idx IS NULL) FROM ONLY %s`, hash, old.quoted()),
+			seed, r.Grid.Rows-1, r.Grid.Cols-1).Scan(&v.OldRows, &v.OldHash, &v.OffGrid, &noCells); err != nil {
 			return err
+		}
+		if noCells > 0 { // written between the plan and the triggers
+			return fault.New(fault.Precondition, fault.MigrationRefused,
+				"migration %s: %d rows of layer %q have no row_idx or no col_idx, and cannot be followed; abort, delete them, and start again", r.ID, noCells, r.Spec.Layer).
+				With("layer", r.Spec.Layer).With("migration", r.ID).With("refusals", "NULL_INDEX").With("null_index", noCells)
 		}
 		x, y := coordinateFormulas(r.SouthUp, 2)
 		if err := tx.QueryRow(ctx, fmt.Sprintf(`SELECT count(*), coalesce(sum(%s), 0)::text, count(*) FILTER (WHERE %s OR %s) FROM ONLY %s`,
@@ -203,9 +216,13 @@ func (shadowTable) compare(ctx context.Context, m *Migrations, r migrationRow) (
 func existing(ctx context.Context, q querier, r migrationRow, oid uint32) (pixelTable, error) {
 	t, found, err := readTable(ctx, q, oid)
 	if err == nil && !found {
-		err = fault.New(fault.Conflict, fault.LayerChanged, "a table of migration %s is gone", r.ID).With("migration", r.ID)
+		err = errGone(r)
 	}
 	return t, err
+}
+
+func errGone(r migrationRow) error {
+	return fault.New(fault.Conflict, fault.LayerChanged, "a table of migration %s is gone", r.ID).With("migration", r.ID)
 }
 
 // bitsOf gives the columns of a table as values that are equal when their bits

@@ -14,6 +14,9 @@ import (
 //go:embed layer_drop.sql
 var layerDropSQL string
 
+//go:embed tiled_tables.sql
+var tiledTablesSQL string
+
 // Drop removes a layer from our catalog, and our view beside its table, unless
 // views of others read it. The table is not touched. Errors: as any query.
 func (t *Tx) Drop(ctx context.Context, l layer.Layer) error {
@@ -46,8 +49,11 @@ func (t *Tx) LiveMigration(ctx context.Context, l layer.Layer) (id, state string
 
 // LayersOfTable gives the names of the layers whose cells are in a table, by
 // name. Errors: as any query.
-func (t *Tx) LayersOfTable(ctx context.Context, oid uint32) ([]string, error) {
-	rows, err := t.tx.Query(ctx, "SELECT name FROM rasterloom.layer WHERE table_oid = $1 ORDER BY name", oid)
+func (t *Tx) LayersOfTable(ctx context.Context, table layer.Table) ([]string, error) {
+	// By both: a table that was renamed has another name than it is catalogued with,
+	// one that was restored from a dump another oid.
+	rows, err := t.tx.Query(ctx, `SELECT l.name FROM rasterloom.layer l WHERE (l.table_schema, l.table_name) = ($1, $2) OR l.table_oid = (
+		SELECT c.oid FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE (n.nspname, c.relname) = ($1, $2)) ORDER BY l.name`, table.Schema, table.Name)
 	if err != nil {
 		return nil, faultOf(err)
 	}
@@ -56,17 +62,15 @@ func (t *Tx) LayersOfTable(ctx context.Context, oid uint32) ([]string, error) {
 }
 
 // TiledTables gives the tables of which a migration made tiles that layers are read
-// from now, and where these are, among tables that are either. Errors: as any query.
+// from now, and where these are, among tables that are either. Tiles are found by the
+// name that was noted with them: an oid is another one after a restore from a dump.
+// Errors: as any query.
 func (t *Tx) TiledTables(ctx context.Context, tables []layer.Table) ([]layer.TiledTable, error) {
 	schemas, names := make([]string, len(tables)), make([]string, len(tables))
 	for i, table := range tables {
 		schemas[i], names[i] = table.Schema, table.Name
 	}
-	rows, err := t.tx.Query(ctx, `SELECT m.table_schema, m.table_name, n.nspname::text, c.relname::text, m.old_table
-		FROM rasterloom.migration m JOIN pg_class c ON c.oid = m.new_table JOIN pg_namespace n ON n.oid = c.relnamespace
-		WHERE m.level = 'TILED' AND m.state IN ('TILED_CUT_OVER', 'FINALIZED') AND (
-			(m.table_schema, m.table_name) IN (SELECT * FROM unnest($1::text[], $2::text[])) OR
-			(n.nspname::text, c.relname::text) IN (SELECT * FROM unnest($1::text[], $2::text[]))) ORDER BY m.id DESC`, schemas, names)
+	rows, err := t.tx.Query(ctx, tiledTablesSQL, schemas, names)
 	if err != nil {
 		return nil, faultOf(err)
 	}

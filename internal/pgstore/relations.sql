@@ -33,7 +33,8 @@ CROSS JOIN LATERAL (
         'tile_row', 'tile_col', 'cells', 'min', 'max', 'valid', 'data')
 ) AS columns
 -- A key is a unique index over exactly the two columns, valid, of the whole
--- table, and not of expressions.
+-- table, and not of expressions. An index does not reach into child tables, but for
+-- partitions.
 CROSS JOIN LATERAL (
     SELECT
         (array_agg(k.columns) FILTER (WHERE k.columns @> '{row_idx,col_idx}'))[1:1][1:2] AS on_indices,
@@ -47,7 +48,7 @@ CROSS JOIN LATERAL (
             WHERE key.place <= i.indnkeyatts
         ) AS columns
         FROM pg_catalog.pg_index i
-        WHERE i.indrelid = c.oid AND i.indisunique AND i.indisvalid
+        WHERE i.indrelid = c.oid AND (c.relkind = 'p' OR NOT c.relhassubclass) AND i.indisunique AND i.indisvalid
           AND i.indpred IS NULL AND i.indexprs IS NULL AND i.indnkeyatts = 2
         OFFSET 0 -- else the planner writes the inner query out three times
     ) AS k

@@ -67,7 +67,12 @@ func Open(ctx context.Context, url string, o Options) (*Store, error) {
 	// Whatever the URL asks for: the simple protocol puts values into the text.
 	connection.DefaultQueryExecMode = pgx.QueryExecModeCacheStatement
 	maps.Copy(connection.RuntimeParams, map[string]string{
-		"search_path":                         "pg_catalog",
+		"search_path": "pg_catalog",
+		// What our transactions wait for and then read is what was committed by then,
+		// whatever the database or the role has for a default.
+		"default_transaction_isolation": "read committed",
+		// Definitions of views and indexes are compared as they are by default.
+		"quote_all_identifiers":               "off",
 		"timezone":                            "UTC", // whatever the server's or the role's is
 		"application_name":                    orDefault(o.ApplicationName, "rasterloom"),
 		"statement_timeout":                   milliseconds(o.StatementTimeout),

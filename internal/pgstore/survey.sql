@@ -7,7 +7,8 @@
 --
 -- px and py are positions in pixels, from the origin to the east and south.
 -- The centre of column c is at c + 0.5, the upper-left corner of its cells at c.
--- Coordinates that are no numbers of a map fit nothing (and cannot overflow).
+-- Coordinates that are no numbers of a map fit nothing (and cannot overflow). Rows are
+-- turned in float8, where no row_idx can overflow either.
 WITH cell AS MATERIALIZED (
     SELECT row_idx, col_idx, x, y,
         CASE WHEN abs(x) <= 1e15 THEN (x - $1::float8) / $3::float8 END AS px,
@@ -19,8 +20,8 @@ WITH cell AS MATERIALIZED (
         CASE WHEN $8 THEN px - col_idx ELSE px - round(px) END AS x_corner,
         CASE WHEN $8 THEN py - row_idx - 0.5 ELSE py - floor(py) - 0.5 END AS y_center,
         CASE WHEN $8 THEN py - row_idx ELSE py - round(py) END AS y_corner,
-        CASE WHEN $8 THEN py - ($5::int8 - 1 - row_idx) - 0.5 END AS y_center_south_up,
-        CASE WHEN $8 THEN py - ($5::int8 - 1 - row_idx) END AS y_corner_south_up
+        CASE WHEN $8 THEN py - ($5::float8 - 1 - row_idx) - 0.5 END AS y_center_south_up,
+        CASE WHEN $8 THEN py - ($5::float8 - 1 - row_idx) END AS y_corner_south_up
     FROM cell
 )
 SELECT

@@ -13,7 +13,7 @@ CROSS JOIN LATERAL (
     SELECT
         CASE WHEN abs(x) <= 1e15 THEN (x - $1::float8) / $3::float8 - $8::float8 END AS px,
         CASE WHEN abs(y) <= 1e15 THEN ($2::float8 - y) / $4::float8 - $8::float8 END AS py,
-        CASE WHEN $9 THEN $5::int8 - 1 - row_idx ELSE row_idx END AS north_row
+        CASE WHEN $9 THEN $5::float8 - 1 - row_idx ELSE row_idx END AS north_row
 ) AS place
 WHERE (x IS NOT NULL OR y IS NOT NULL)
   AND (abs(px - CASE WHEN $6 THEN col_idx ELSE round(px) END) <= $7::float8

@@ -82,15 +82,15 @@ func URL(t testing.TB) string {
 	if err != nil {
 		t.Fatalf("this test needs a PostgreSQL: %v", fault.From(err).Detail())
 	}
-	return c.fresh(t)
+	return c.fresh(t, c.template)
 }
 
 // fresh makes a database that is dropped after the test, or kept.
-func (c *cluster) fresh(t testing.TB) (address string) {
+func (c *cluster) fresh(t testing.TB, template string) (address string) {
 	t.Helper()
 	name := "rl_test_" + strings.ToLower(rand.Text())
 	err := c.admin(func(ctx context.Context, conn *pgx.Conn) error {
-		return clone(ctx, conn, name, c.template)
+		return clone(ctx, conn, name, template)
 	})
 	if err != nil {
 		t.Fatalf("clone a database: %v", err)

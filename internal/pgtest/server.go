@@ -146,5 +146,5 @@ func (s *Server) stop(t testing.TB) {
 // does.
 func (s *Server) URL(t testing.TB) string {
 	t.Helper()
-	return s.cluster.fresh(t)
+	return s.cluster.fresh(t, s.cluster.template)
 }

@@ -284,6 +284,18 @@ func TestCatalogsThatAreNone(t *testing.T) {
 	if f := wantError(t, err, connect.CodeAlreadyExists, "LAYER_AMBIGUOUS"); f["layer"] != "mine" || f["catalog"] != "other.lenient" {
 		t.Errorf("fields %v", f)
 	}
+	// It is the problem of its row, unless there are no others.
+	w.add(row{name: "yours"})
+	res, err = adopt("public", "resampled_datasets")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if p := problemOf(t, res.GetLayers()[0], "NAME_TAKEN"); p.GetFields()["catalog"] != "other.lenient" || res.GetInvalid() != 2 || res.GetAdded() != 1 {
+		t.Errorf("taken: %v", res)
+	}
+	if l := w.layer("mine"); l.GetFormat().String() != "FORMAT_LEGACY" || l.GetGeneration() != 1 {
+		t.Errorf("the layer of the other catalog: %v", l)
+	}
 	w.exec(`DROP TABLE other.lenient`)
 	if res, err := adopt("public", "resampled_datasets"); err != nil || res.GetChanged() != 1 {
 		t.Errorf("taken over: %v, %v", res, err)

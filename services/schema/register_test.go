@@ -185,8 +185,17 @@ func TestRegisterAgain(t *testing.T) {
 	}
 	// Adoption and registration do not take names from each other.
 	w.add(row{name: "plain"})
-	_, err = w.client.AdoptCatalog(t.Context(), connect.NewRequest(&schemav1.AdoptCatalogRequest{}))
-	wantError(t, err, connect.CodeAlreadyExists, "LAYER_AMBIGUOUS")
+	w.add(row{name: "other"})
+	w.legacy("resampled_other")
+	a := w.adopt()
+	problemOf(t, a.GetLayers()[1], "NAME_TAKEN")
+	if a.GetAdded() != 1 || a.GetInvalid() != 1 || w.layer("other").GetFormat() != layerv1.Format_FORMAT_LEGACY {
+		t.Errorf("one name that is taken: %v", a)
+	}
+	if l := w.layer("plain"); l.GetGeneration() != 2 || len(codes(l)) != 1 {
+		t.Errorf("adoption changed the registered layer: %v", l)
+	}
+	w.exec(`DELETE FROM public.resampled_datasets WHERE name = 'other'`)
 	w.exec(`UPDATE public.resampled_datasets SET name = 'adopted'`)
 	w.adopt()
 	_, err = w.client.RegisterLayer(t.Context(), connect.NewRequest(registration("adopted", "plain")))

@@ -38,6 +38,8 @@ type script struct {
 	inPlace bool
 	// tiles: to tiles, with a view in the end.
 	tiles bool
+	// rowsPerSecond bounds the copying; 0 does not.
+	rowsPerSecond int64
 	// hooks are points at which something is done before going on.
 	hooks map[string]func(*scene)
 }

@@ -20,7 +20,7 @@ func (s *scene) client() schemav1connect.MigrationServiceClient {
 }
 
 func (s *scene) spec() *schemav1.MigrationSpec {
-	spec := &schemav1.MigrationSpec{Layer: "birds", InPlace: s.script.inPlace}
+	spec := &schemav1.MigrationSpec{Layer: "birds", InPlace: s.script.inPlace, RowsPerSecondLimit: s.script.rowsPerSecond}
 	if s.script.tiles {
 		spec.Level = schemav1.MigrationLevel_MIGRATION_LEVEL_TILED
 		spec.Tiles = &schemav1.TileOptions{SqlView: true}

@@ -98,7 +98,9 @@ func TestResumesWhereItWas(t *testing.T) {
 	seed := newSeed(t)
 	random := rand.New(rand.NewPCG(seed, 2))
 	side, kills := times(700, 2000), times(5, 25)
-	s := newScene(t, build(t), script{}, seed, shape{rows: side, cols: side, large: true}, pgtest.NewServer(t, map[string]string{"max_wal_size": "4GB"}))
+	// All are to be killed before the end, also where the killer has to wait for a processor.
+	slow := script{rowsPerSecond: int64(side) * int64(side) / int64(times(5, 30))}
+	s := newScene(t, build(t), slow, seed, shape{rows: side, cols: side, large: true}, pgtest.NewServer(t, map[string]string{"max_wal_size": "4GB"}))
 	s.patience = 15 * time.Minute
 	defer s.close()
 	s.listen()
@@ -109,8 +111,7 @@ func TestResumesWhereItWas(t *testing.T) {
 		defer close(done)
 		seen := int64(0)
 		for range kills {
-			// Soon after a worker has begun, so that all are killed before the end, however
-			// fast that comes: the index alone takes longer.
+			// Soon after a worker has begun: in the middle of its first chunks.
 			for {
 				fence := s.count("SELECT coalesce(max(fence) FILTER (WHERE lease_until > clock_timestamp()), 0) FROM rasterloom.migration")
 				if fence > seen {

@@ -104,3 +104,35 @@ func TestMigrationsToTilesGetStatesOfTheirOwn(t *testing.T) {
 		t.Errorf("the states are %s", states)
 	}
 }
+
+// Tiles of before have their names noted, also where the catalog alone still knows
+// them because the database was restored from a dump.
+func TestTilesOfBeforeGetTheirNames(t *testing.T) {
+	t.Parallel()
+	conn := connect(t)
+	do(t, conn, `DROP SCHEMA IF EXISTS rasterloom CASCADE`)
+	do(t, conn, `DROP SCHEMA IF EXISTS rasterloom_tiles CASCADE`)
+	if err := migration.UpTo(t.Context(), conn.Config(), 9); err != nil {
+		t.Fatal(err)
+	}
+	do(t, conn, `CREATE TABLE rasterloom_tiles.there ()`)
+	do(t, conn, `CREATE TABLE public.stranger ()`)
+	do(t, conn, `INSERT INTO rasterloom.layer (name, band, format, crs, table_schema, table_name, table_oid, table_file, declared_type, stored_type, registration,
+			south_up, has_indices, has_coordinates, has_key, estimated_rows, problems, source_schema, source_table, source_oid, generation, tiling)
+		VALUES ('b', '', 'TILED', '', 'rasterloom_tiles', 'catalogued', 1, 0, 'float64', 'float64', 'CENTER', false, false, false, true, 0, '[]', '', '', 0, 1, '{}')`)
+	do(t, conn, `INSERT INTO rasterloom.migration (idempotency_key, layer, level, tiles, state, condition, rows_per_second, table_schema, table_name, old_table, new_table, signature, old_file,
+			crs, grid_rows, grid_cols, origin_x, origin_y, step_x, step_y, south_up, old_format, old_registration, rows_total)
+		SELECT n, n, 'TILED', '{}', state, 'RUNNING', 0, 'public', n, 0, oid, '', 0, '', 1, 1, 0, 0, 1, 1, false, 'LEGACY', 'CENTER', 0
+		FROM (VALUES ('a', 'TILED_VERIFIED', 'rasterloom_tiles.there'::regclass::oid), ('b', 'FINALIZED', 1), ('c', 'TILED_CUT_OVER', 'public.stranger'::regclass::oid),
+			('d', 'TILED_PLANNED', NULL)) m (n, state, oid)`)
+	if _, _, err := migration.Up(t.Context(), conn.Config()); err != nil {
+		t.Fatal(err)
+	}
+	var names string
+	if err := conn.QueryRow(t.Context(), `SELECT string_agg(coalesce(tiles_schema || '.' || tiles_name, '-'), ' ' ORDER BY layer) FROM rasterloom.migration`).Scan(&names); err != nil {
+		t.Fatal(err)
+	}
+	if names != "rasterloom_tiles.there rasterloom_tiles.catalogued - -" {
+		t.Errorf("the names are %s", names)
+	}
+}

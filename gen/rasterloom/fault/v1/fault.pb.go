@@ -50,8 +50,9 @@ const (
 	// Two output columns have one name.
 	// To do: give one of them another name (COLUMN=NAME).
 	Reason_REASON_COLUMN_REPEATED Reason = 6
-	// Two catalog rows have one name.
-	// To do: rename one row of the catalog table, and adopt it again.
+	// All layers of a catalog are adopted from another one. Where some are, each has
+	// the problem NAME_TAKEN.
+	// To do: drop the layers of the other catalog, or rename the rows of this one, and adopt it again.
 	Reason_REASON_LAYER_AMBIGUOUS Reason = 7
 	// Layers are in different coordinate reference systems.
 	// To do: merge layers of one CRS, or reproject one of them before (GDAL) and ingest it.

@@ -287,6 +287,8 @@ func TestQueryTakesTheColumnsInTheBounds(t *testing.T) {
 		"over Greenwich":        {&grid.Bounds{MinX: -30, MaxX: 40, MinY: -10, MaxY: 10}, 35, 2},
 		"a turn later":          {&grid.Bounds{MinX: 330, MaxX: 400, MinY: -10, MaxY: 10}, 35, 2},
 		"from centre to centre": {&grid.Bounds{MinX: 101, MaxX: 103, MinY: -10, MaxY: 10}, 1, 1},
+		"a cell more than it":   {&grid.Bounds{MinX: 100, MaxX: 461, MinY: -10, MaxY: 10}, 180, 2},
+		"that, a turn later":    {&grid.Bounds{MinX: 460, MaxX: 821, MinY: -10, MaxY: 10}, 180, 2},
 		"more than the globe":   {&grid.Bounds{MinX: -1000, MaxX: 1000, MinY: -10, MaxY: 10}, 180, 2},
 	} {
 		q, r, err := align.Query(oisst(t), lattice, c.bounds)

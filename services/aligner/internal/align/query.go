@@ -36,11 +36,10 @@ func Query(l layer.Layer, lattice Lattice, bounds *grid.Bounds) (pixelsql.Query,
 		if err := checkBounds(*bounds); err != nil {
 			return pixelsql.Query{}, r, err
 		}
-		asked := ref.CellsIn(*bounds)
-		if r.TurnCols > 0 && asked.Cols() > r.TurnCols {
-			asked = asked.Intersect(window) // wider than the globe
+		window = ref.CellsIn(*bounds)
+		if r.TurnCols > 0 {
+			window.ColStop = min(window.ColStop, window.ColStart+r.TurnCols) // each longitude once
 		}
-		window = asked
 	}
 	place := r.Place(l.Grid, window)
 	if place.Empty() {

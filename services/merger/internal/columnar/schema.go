@@ -84,22 +84,27 @@ type windowMetadata struct {
 }
 
 type layerMetadata struct {
-	Name           string     `json:"name"`
-	Column         string     `json:"column"`
-	Type           string     `json:"type"`
-	Format         string     `json:"format"`
-	Table          string     `json:"table"`
-	Generation     int64      `json:"generation"`
-	Verdict        string     `json:"verdict"`
-	OffsetRows     int64      `json:"offset_rows"`
-	OffsetCols     int64      `json:"offset_cols"`
-	LongitudeTurns int        `json:"longitude_turns"`
+	Name           string `json:"name"`
+	Column         string `json:"column"`
+	Type           string `json:"type"`
+	Format         string `json:"format"`
+	Table          string `json:"table"`
+	Generation     int64  `json:"generation"`
+	Verdict        string `json:"verdict"`
+	OffsetRows     int64  `json:"offset_rows"`
+	OffsetCols     int64  `json:"offset_cols"`
+	LongitudeTurns int    `json:"longitude_turns"`
+	// A layer has a shift where its cells are taken as they are, and a receipt
+	// where they are resampled.
+	*shiftMetadata
+	Resampling *resamplingMetadata `json:"resampling,omitempty"`
+}
+
+type shiftMetadata struct {
 	Shift          [2]float64 `json:"shift"`
 	ShiftPixels    [2]float64 `json:"shift_pixels"`
 	ResidualPixels [2]float64 `json:"residual_pixels"`
 	PositionError  [2]float64 `json:"position_error"`
-	// Resampling is unset where the cells are taken as they are.
-	Resampling *resamplingMetadata `json:"resampling,omitempty"`
 }
 
 type resamplingMetadata struct {
@@ -140,11 +145,18 @@ func describe(p *merge.Plan) tableMetadata {
 			Name: t.Layer.Name, Column: t.Column, Type: t.Type.String(),
 			Format: t.Layer.Format.String(), Table: t.Layer.Table.String(), Generation: t.Layer.Generation,
 			Verdict: r.Verdict.String(), OffsetRows: r.OffsetRows, OffsetCols: r.OffsetCols, LongitudeTurns: r.LongitudeTurns,
-			Shift: pair(r.Shift), ShiftPixels: pair(r.ShiftPixels), ResidualPixels: pair(r.ResidualPixels), PositionError: pair(r.PositionError),
-			Resampling: describeResampling(t.Resampling),
+			shiftMetadata: describeShift(t), Resampling: describeResampling(t.Resampling),
 		})
 	}
 	return m
+}
+
+func describeShift(t merge.Thread) *shiftMetadata {
+	if t.Resampling != nil {
+		return nil
+	}
+	r := t.Relation
+	return &shiftMetadata{Shift: pair(r.Shift), ShiftPixels: pair(r.ShiftPixels), ResidualPixels: pair(r.ResidualPixels), PositionError: pair(r.PositionError)}
 }
 
 func describeResampling(r *merge.Resampling) *resamplingMetadata {

@@ -4,8 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
-	"fmt"
-	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
@@ -236,7 +234,11 @@ func (q *Queue) dispatch() {
 }
 
 func (q *Queue) run(ctx context.Context, e *entry) {
-	manifest, err := q.guarded(ctx, e)
+	var manifest Manifest
+	err := fault.Guard(func() (err error) {
+		manifest, err = q.runner.Run(ctx, e.job.ID, e.job.Order, &teller{q, e, ctx})
+		return err
+	})
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.running--
@@ -252,16 +254,6 @@ func (q *Queue) run(ctx context.Context, e *entry) {
 		q.change(e, e.job.fail(fault.From(err), q.now()))
 	}
 	q.dispatch()
-}
-
-// guarded turns a panic of a run into an error: it would end the process.
-func (q *Queue) guarded(ctx context.Context, e *entry) (m Manifest, err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			err = fault.New(fault.Internal, fault.Bug, "internal error").Because(fmt.Errorf("panic: %v\n%s", p, debug.Stack()))
-		}
-	}()
-	return q.runner.Run(ctx, e.job.ID, e.job.Order, &teller{q, e, ctx})
 }
 
 // change gives an entry a new value and wakes who watches it.

@@ -63,18 +63,23 @@ func (s *Server) stream(ctx context.Context, t ticket, stream grpc.ServerStream,
 	if err != nil {
 		return err
 	}
-	rows := merge.Rows{Start: t.Start, Stop: t.Stop}
-	table, closeAll, err := s.open(ctx, plan, rows, report)
-	if err != nil {
-		return err
-	}
-	defer closeAll()
-	report.opened()
-
 	w := newBatchWriter(stream, schema, plan, s.opts)
 	w.messages.told = report.sent
-	result, err := s.send(ctx, table, w)
-	report.woven(w.messages, result)
+	opened := false
+	result, err := s.send(ctx, w, func(ctx context.Context) (merge.Result, error) {
+		// Also opening can wait, for a lock on a table.
+		table, closeAll, err := s.open(ctx, plan, merge.Rows{Start: t.Start, Stop: t.Stop}, report)
+		if err != nil {
+			return merge.Result{}, err
+		}
+		defer closeAll()
+		opened = true
+		report.opened()
+		return table(ctx, func(b *merge.Batch) error { return w.write(ctx, b) })
+	})
+	if opened {
+		report.woven(w.messages, result)
+	}
 	if err != nil {
 		return err
 	}
@@ -104,7 +109,7 @@ func (s *Server) open(ctx context.Context, plan *merge.Plan, rows merge.Rows, re
 }
 
 // send sends a table, and signs of life meanwhile.
-func (s *Server) send(ctx context.Context, merged table, w *batchWriter) (merge.Result, error) {
+func (s *Server) send(ctx context.Context, w *batchWriter, table func(context.Context) (merge.Result, error)) (merge.Result, error) {
 	ended := make(chan struct{})
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
@@ -116,5 +121,5 @@ func (s *Server) send(ctx context.Context, merged table, w *batchWriter) (merge.
 	})
 	defer beats.Wait()
 	defer close(ended)
-	return merged(ctx, func(b *merge.Batch) error { return w.write(ctx, b) })
+	return table(ctx)
 }

@@ -2,7 +2,6 @@ package flight
 
 import (
 	"context"
-	"fmt"
 	"sync"
 	"time"
 
@@ -66,14 +65,7 @@ func (m *messenger) send(ctx context.Context, f *frame) error {
 // stream returns, which is what the error is for.
 func (m *messenger) transmit(ctx context.Context, f *frame) error {
 	result := make(chan error, 1)
-	go func() {
-		defer func() {
-			if p := recover(); p != nil {
-				result <- fault.New(fault.Internal, fault.Bug, "internal error").Because(fmt.Errorf("panic: %v", p))
-			}
-		}()
-		result <- m.stream.SendMsg(f)
-	}()
+	go func() { result <- fault.Guard(func() error { return m.stream.SendMsg(f) }) }()
 	look := time.NewTicker(m.stall/8 + 1)
 	defer look.Stop()
 	moved, since := f.moved.Load(), time.Now()

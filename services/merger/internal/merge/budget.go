@@ -37,9 +37,6 @@ type holding struct{ bytes, leases int64 }
 // no use.
 type Wish struct{ Least, Most int64 }
 
-// Exactly is a wish for so many bytes.
-func Exactly(bytes int64) Wish { return Wish{bytes, bytes} }
-
 // lease is somebody's wish, and what was made of it.
 type lease struct {
 	who   string

@@ -8,10 +8,13 @@ import (
 	"github.com/rasterloom/rasterloom/fault"
 )
 
+// exactly is a wish for so many bytes.
+func exactly(bytes int64) Wish { return Wish{bytes, bytes} }
+
 // take leases at once, or fails the test.
 func take(t *testing.T, b *Budget, who string, bytes int64) (release func()) {
 	t.Helper()
-	_, release, err := b.Lease(t.Context(), who, Exactly(bytes))
+	_, release, err := b.Lease(t.Context(), who, exactly(bytes))
 	if err != nil {
 		t.Fatalf("%s takes %d: %v", who, bytes, err)
 	}
@@ -30,13 +33,13 @@ func requireReason(t *testing.T, err error, reason fault.Reason) map[string]stri
 func TestNobodyTakesMoreThanAShareBesideOthers(t *testing.T) {
 	b := NewBudget(100, 20*time.Millisecond, nil)
 	all := take(t, b, "alice", 100) // alone
-	_, _, err := b.Lease(t.Context(), "bob", Exactly(10))
+	_, _, err := b.Lease(t.Context(), "bob", exactly(10))
 	requireReason(t, err, fault.LimitExceeded)
 	all()
 
 	bob := take(t, b, "bob", 10)
 	alice := take(t, b, "alice", 25)
-	_, _, err = b.Lease(t.Context(), "alice", Exactly(1))
+	_, _, err = b.Lease(t.Context(), "alice", exactly(1))
 	if fields := requireReason(t, err, fault.QuotaExceeded); fields["limit"] != "25" || fields["held"] != "25" {
 		t.Errorf("fields %v", fields)
 	}
@@ -49,7 +52,7 @@ func TestNobodyTakesMoreThanAShareBesideOthers(t *testing.T) {
 	if b.used != 0 || len(b.held) != 0 || len(b.waiting) != 0 {
 		t.Errorf("left over: %d bytes, %v, %d waiting", b.used, b.held, len(b.waiting))
 	}
-	_, _, err = b.Lease(t.Context(), "alice", Exactly(101))
+	_, _, err = b.Lease(t.Context(), "alice", exactly(101))
 	requireReason(t, err, fault.LimitExceeded)
 }
 
@@ -62,7 +65,7 @@ func TestTheBudgetKeepsItsOrder(t *testing.T) {
 	wish := func(name string, bytes int64) {
 		waiting := len(b.waiting)
 		go func() {
-			_, release, err := b.Lease(context.WithoutCancel(t.Context()), "alice", Exactly(bytes))
+			_, release, err := b.Lease(context.WithoutCancel(t.Context()), "alice", exactly(bytes))
 			if err != nil {
 				t.Error(err)
 				return
@@ -94,7 +97,7 @@ func TestWhoGivesUpLeavesTheBudget(t *testing.T) {
 	release := take(t, b, "alice", 100)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, _, err := b.Lease(ctx, "alice", Exactly(1)); err != context.Canceled { //nolint:errorlint // the very one
+	if _, _, err := b.Lease(ctx, "alice", exactly(1)); err != context.Canceled { //nolint:errorlint // the very one
 		t.Errorf("got %v", err)
 	}
 	release()

@@ -103,31 +103,5 @@ func WindowOfBounds(lattice grid.Grid, b grid.Bounds) (grid.Window, error) {
 		return grid.Window{}, fault.New(fault.Invalid, fault.InvalidArgument,
 			"extent: the box from %v, %v to %v, %v has no inside", b.MinX, b.MinY, b.MaxX, b.MaxY).With("field", "extent.bounds")
 	}
-	// y falls as rows grow: min_y <= y < max_y is -max_y < -y <= -min_y, so the
-	// open and the closed end change sides.
-	return grid.Window{
-		ColStart: first((b.MinX-lattice.OriginX)/lattice.StepX, func(c int64) bool { return lattice.X(c) >= b.MinX }),
-		ColStop:  first((b.MaxX-lattice.OriginX)/lattice.StepX, func(c int64) bool { return lattice.X(c) >= b.MaxX }),
-		RowStart: first((lattice.OriginY-b.MaxY)/lattice.StepY, func(r int64) bool { return lattice.Y(r) < b.MaxY }),
-		RowStop:  first((lattice.OriginY-b.MinY)/lattice.StepY, func(r int64) bool { return lattice.Y(r) < b.MinY }),
-	}, nil
-}
-
-// first is the first index whose centre is past an edge that lies edge cells
-// from the origin. The guess is off by one at most where centres round; far
-// outside of any lattice it need not be exact, and only stays within int64.
-func first(edge float64, past func(int64) bool) int64 {
-	const far = 1 << 40
-	at := math.Ceil(edge - 0.5)
-	if !(math.Abs(at) < far) {
-		return int64(math.Copysign(far, at))
-	}
-	i := int64(at)
-	for past(i - 1) {
-		i--
-	}
-	for !past(i) {
-		i++
-	}
-	return i
+	return lattice.CellsIn(b), nil
 }

@@ -2,7 +2,6 @@ package merge
 
 import (
 	"context"
-	"runtime/debug"
 
 	"golang.org/x/sync/errgroup"
 
@@ -45,10 +44,10 @@ func Weave(ctx context.Context, p *Plan, rows Rows, sources []Source, emit func(
 		free <- i
 	}
 	group, filling := errgroup.WithContext(ctx)
-	group.Go(guarded(func() error {
+	group.Go(func() error {
 		defer close(full)
-		return fillBands(filling, p, rows, shuttles, free, full)
-	}))
+		return fault.Guard(func() error { return fillBands(filling, p, rows, shuttles, free, full) })
+	})
 
 	g := newGatherer(p, shuttles, emit)
 	var err error
@@ -140,22 +139,9 @@ func each(ctx context.Context, shuttles []shuttle, f func(context.Context, shutt
 	}
 	group, ctx := errgroup.WithContext(ctx)
 	for _, s := range shuttles {
-		group.Go(guarded(func() error { return f(ctx, s) }))
+		group.Go(func() error { return fault.Guard(func() error { return f(ctx, s) }) })
 	}
 	return group.Wait()
-}
-
-// guarded turns a panic of f into a fault: in a goroutine of ours it would end
-// the process and every other stream with it.
-func guarded(f func() error) func() error {
-	return func() (err error) {
-		defer func() {
-			if p := recover(); p != nil {
-				err = fault.New(fault.Internal, fault.Bug, "internal error").Because(&panicked{p, debug.Stack()})
-			}
-		}()
-		return f()
-	}
 }
 
 // gatherer takes the kept cells out of bands and into batches.

@@ -28,16 +28,6 @@ func (k Kind) String() string {
 	return kindNames[KindUnknown]
 }
 
-// ParseKind is the inverse of String; false for an unknown name.
-func ParseKind(name string) (Kind, bool) {
-	for k := Continuous; k <= Count; k++ {
-		if kindNames[k] == name {
-			return k, true
-		}
-	}
-	return KindUnknown, false
-}
-
 // Choice is a method that was chosen, and a sentence that says why.
 type Choice struct {
 	Method Method

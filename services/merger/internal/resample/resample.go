@@ -50,16 +50,6 @@ func (m Method) String() string {
 	return methodNames[MethodUnknown]
 }
 
-// ParseMethod is the inverse of String; false for an unknown name.
-func ParseMethod(name string) (Method, bool) {
-	for m := Nearest; m <= Sum; m++ {
-		if methodNames[m] == name {
-			return m, true
-		}
-	}
-	return MethodUnknown, false
-}
-
 // Computes reports whether the method makes values that no cell may have:
 // bilinear, cubic, average and sum. The others pick one that is there.
 func (m Method) Computes() bool { return m == Bilinear || m == Cubic || m == Average || m == Sum }

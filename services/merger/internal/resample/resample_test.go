@@ -167,25 +167,20 @@ func TestChoose(t *testing.T) {
 	}
 }
 
-// TestNames: names go both ways.
+// TestNames: what there is has a name of its own.
 func TestNames(t *testing.T) {
+	seen := map[string]bool{"": true, "unknown": true}
 	for _, m := range methods {
-		if got, ok := resample.ParseMethod(m.String()); !ok || got != m {
-			t.Errorf("%s: %v, %v", m, got, ok)
+		if seen[m.String()] {
+			t.Errorf("method %d is called %q", m, m)
 		}
+		seen[m.String()] = true
 	}
 	for k := resample.Continuous; k <= resample.Count; k++ {
-		if got, ok := resample.ParseKind(k.String()); !ok || got != k {
-			t.Errorf("%s: %v, %v", k, got, ok)
+		if seen[k.String()] {
+			t.Errorf("kind %d is called %q", k, k)
 		}
-	}
-	for _, name := range []string{"", "unknown", "lanczos"} {
-		if _, ok := resample.ParseMethod(name); ok {
-			t.Errorf("%q is a method", name)
-		}
-		if _, ok := resample.ParseKind(name); ok {
-			t.Errorf("%q is a kind", name)
-		}
+		seen[k.String()] = true
 	}
 	if s := fmt.Sprint(resample.Method(99), resample.Kind(99)); s != "unknown unknown" {
 		t.Error(s)

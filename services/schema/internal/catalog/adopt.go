@@ -39,9 +39,8 @@ type Adopted struct {
 // marked by a problem.
 //
 // Errors: Invalid INVALID_ARGUMENT (impossible names), Denied (system schemas;
-// permissions), NotFound and Precondition CATALOG_NOT_FOUND, Exists
-// LAYER_AMBIGUOUS when a layer of that name came from another catalog that
-// still exists, and as any query.
+// permissions), NotFound and Precondition CATALOG_NOT_FOUND, Exists LAYER_AMBIGUOUS
+// when other catalogs that still exist have given all of the names, and as any query.
 func (k *Keeper) Adopt(ctx context.Context, a Adoption) (Adopted, error) {
 	if a.Source == (layer.Table{}) {
 		a.Source = DefaultSource
@@ -231,12 +230,21 @@ func keep(ctx context.Context, tx Tx, a Adoption, oid uint32, claims []*Claim) (
 	for _, r := range known {
 		before[r.Name] = r
 	}
-	if err := refuseTaken(ctx, tx, a.Source, oid, known); err != nil {
+	taken, err := takenNames(ctx, tx, a.Source, oid, known)
+	if err == nil {
+		err = refuseCopy(a.Source, claims, taken)
+	}
+	if err != nil {
 		return out, err
 	}
 	var write []layer.Record
 	at := make(map[string]int) // in write
 	for _, c := range claims {
+		if by, is := taken[c.Name]; is {
+			c.refuse(NameTaken, by.fields, by.fix, "%s", by.message)
+			out.Invalid++
+			continue // told, and the layer that has the name stays as it is
+		}
 		if c.Format == layer.FormatInvalid {
 			out.Invalid++
 		}
@@ -281,35 +289,57 @@ func keep(ctx context.Context, tx Tx, a Adoption, oid uint32, claims []*Claim) (
 	return out, nil
 }
 
-// refuseTaken refuses names that another catalog, or a registration, has given:
-// which of the two a reader means could only be guessed. A catalog table that no
-// longer exists gives its names free.
-func refuseTaken(ctx context.Context, tx Tx, source layer.Table, oid uint32, known []layer.Record) error {
+// taker is who has the name of a layer already.
+type taker struct {
+	message, fix string
+	fields       fields
+}
+
+// takenNames gives the names that another catalog, or a registration, has given: which
+// of the two a reader means could only be guessed. A catalog table that no longer
+// exists gives its names free.
+func takenNames(ctx context.Context, tx Tx, source layer.Table, oid uint32, known []layer.Record) (map[string]taker, error) {
+	taken := make(map[string]taker)
 	var others []layer.Table
 	var names []string
 	for _, r := range known {
 		if r.Source.Registered() {
-			return fault.New(fault.Exists, fault.LayerAmbiguous,
-				"layer %q was registered by itself; drop it first, or rename the row of the catalog", r.Name).
-				With("layer", r.Name)
-		}
-		if r.Source.Table != source && r.Source.OID != oid {
+			taken[r.Name] = taker{"a layer of this name was registered by itself, and stays as it is",
+				"drop that layer, or rename the row of the catalog, and adopt again", nil}
+		} else if r.Source.Table != source && r.Source.OID != oid {
 			others = append(others, r.Source.Table)
 			names = append(names, r.Name)
 		}
 	}
 	relations, err := tx.Relations(ctx, others)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	for i, r := range relations {
 		if r.Found {
-			return fault.New(fault.Exists, fault.LayerAmbiguous,
-				"layer %q is already adopted from %s; a name can be adopted from one catalog only", names[i], others[i]).
-				With("layer", names[i]).With("catalog", others[i])
+			taken[names[i]] = taker{fmt.Sprintf("a layer of this name is adopted from %s already, and stays as it is; a name can be adopted from one catalog only", others[i]),
+				"rename the row in one of the two catalogs, and adopt again", fields{"catalog": others[i]}}
 		}
 	}
-	return nil
+	return taken, nil
+}
+
+// refuseCopy refuses a catalog of which no row can be kept, since each is that of
+// another catalog too: it is a copy, or the other one is.
+func refuseCopy(source layer.Table, claims []*Claim, taken map[string]taker) error {
+	for _, c := range claims {
+		if _, is := taken[c.Name].fields["catalog"]; !is {
+			return nil
+		}
+	}
+	if len(claims) == 0 {
+		return nil
+	}
+	name := claims[0].Name
+	other := taken[name].fields["catalog"]
+	return fault.New(fault.Exists, fault.LayerAmbiguous,
+		"layer %q is already adopted from %v, and so is every layer of %s from there or from another catalog; a name can be adopted from one catalog only", name, other, source).
+		With("layer", name).With("catalog", other)
 }
 
 // goneFrom gives the layers of this catalog that it no longer lists, marked.

@@ -46,7 +46,7 @@ type Tx interface {
 	CheckCoordinates(ctx context.Context, c layer.CoordinateCheck) (layer.CoordinateFindings, error)
 	Layers(ctx context.Context, names []string) ([]layer.Record, error)
 	LayersOf(ctx context.Context, source layer.Table, oid uint32) ([]string, error)
-	LayersOfTable(ctx context.Context, oid uint32) ([]string, error)
+	LayersOfTable(ctx context.Context, table layer.Table) ([]string, error)
 	// LiveMigration gives the migration of a layer, or of its table, that is not
 	// over; an empty id when there is none. None can start until the
 	// transaction ends.

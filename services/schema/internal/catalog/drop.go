@@ -56,7 +56,7 @@ func deleteTilesOf(ctx context.Context, tx Tx, r layer.Record) error {
 			"layer %q is stored as %s in %s, which is not a table of tiles of ours: its cells are not deleted", r.Name, r.Format, r.Table).
 			With("field", "delete_tiles").With("layer", r.Name).With("format", r.Format).With("table", r.Table)
 	}
-	others, err := tx.LayersOfTable(ctx, r.TableOID)
+	others, err := tx.LayersOfTable(ctx, r.Table)
 	if err != nil {
 		return err
 	}

@@ -6,6 +6,7 @@ const (
 	// Of the catalog row.
 	NameInvalid        = "NAME_INVALID"
 	NameDuplicate      = "NAME_DUPLICATE"
+	NameTaken          = "NAME_TAKEN"
 	GridInvalid        = "GRID_INVALID"
 	CRSMissing         = "CRS_MISSING"
 	MetadataUnreadable = "METADATA_UNREADABLE"

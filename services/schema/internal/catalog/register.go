@@ -94,7 +94,7 @@ func (k *Keeper) inspect(ctx context.Context, r Registration) (*Claim, error) {
 	if err := c.agree(r); err != nil {
 		return nil, err
 	}
-	others, err := tx.LayersOfTable(ctx, c.TableOID)
+	others, err := tx.LayersOfTable(ctx, c.Table)
 	if err != nil {
 		return nil, err
 	}

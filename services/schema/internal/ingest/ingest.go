@@ -5,7 +5,6 @@ package ingest
 import (
 	"context"
 	"errors"
-	"fmt"
 	"runtime"
 	"sync"
 
@@ -259,7 +258,7 @@ func (s *Stream) start() error {
 	s.jobs = make(chan job, n)
 	s.workers, s.ctx = errgroup.WithContext(s.ctx)
 	for range n {
-		s.workers.Go(s.work)
+		s.workers.Go(func() error { return fault.Guard(s.work) })
 	}
 	early := s.early
 	s.early = nil
@@ -273,12 +272,7 @@ func (s *Stream) start() error {
 
 // work encodes and writes tiles until there are no more. While one worker writes,
 // the others encode.
-func (s *Stream) work() (err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			err = fault.New(fault.Internal, fault.Bug, "internal error").Because(fmt.Errorf("panic: %v", p))
-		}
-	}()
+func (s *Stream) work() error {
 	encoder, err := tile.NewEncoder(s.layer)
 	if err != nil {
 		return err

@@ -92,8 +92,11 @@ type MigrationServiceClient interface {
 	// Errors: NOT_FOUND; FAILED_PRECONDITION MIGRATION_STATE where nothing runs;
 	// ABORTED MIGRATION_CHANGED for a stale etag.
 	PauseMigration(context.Context, *connect.Request[v1.PauseMigrationRequest]) (*connect.Response[v1.PauseMigrationResponse], error)
-	// ResumeMigration lets a paused or failed one go on. Errors: as
-	// PauseMigration.
+	// ResumeMigration lets a paused or failed one go on, and any one in a database
+	// that was restored from a dump: what was compared is compared again, after the
+	// cut-over before the answer. Errors: as PauseMigration; ABORTED LAYER_CHANGED
+	// where a restored one cannot go on; DATA_LOSS DATA_CORRUPT where its tables
+	// differ.
 	ResumeMigration(context.Context, *connect.Request[v1.ResumeMigrationRequest]) (*connect.Response[v1.ResumeMigrationResponse], error)
 	// CutOver gives the table's name to the new table; of a migration to tiles, the
 	// layer is read from these, and the table keeps its name. Errors: NOT_FOUND;
@@ -298,8 +301,11 @@ type MigrationServiceHandler interface {
 	// Errors: NOT_FOUND; FAILED_PRECONDITION MIGRATION_STATE where nothing runs;
 	// ABORTED MIGRATION_CHANGED for a stale etag.
 	PauseMigration(context.Context, *connect.Request[v1.PauseMigrationRequest]) (*connect.Response[v1.PauseMigrationResponse], error)
-	// ResumeMigration lets a paused or failed one go on. Errors: as
-	// PauseMigration.
+	// ResumeMigration lets a paused or failed one go on, and any one in a database
+	// that was restored from a dump: what was compared is compared again, after the
+	// cut-over before the answer. Errors: as PauseMigration; ABORTED LAYER_CHANGED
+	// where a restored one cannot go on; DATA_LOSS DATA_CORRUPT where its tables
+	// differ.
 	ResumeMigration(context.Context, *connect.Request[v1.ResumeMigrationRequest]) (*connect.Response[v1.ResumeMigrationResponse], error)
 	// CutOver gives the table's name to the new table; of a migration to tiles, the
 	// layer is read from these, and the table keeps its name. Errors: NOT_FOUND;

@@ -152,8 +152,11 @@ class MigrationServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ResumeMigration(self, request, context):
-        """ResumeMigration lets a paused or failed one go on. Errors: as
-        PauseMigration.
+        """ResumeMigration lets a paused or failed one go on, and any one in a database
+        that was restored from a dump: what was compared is compared again, after the
+        cut-over before the answer. Errors: as PauseMigration; ABORTED LAYER_CHANGED
+        where a restored one cannot go on; DATA_LOSS DATA_CORRUPT where its tables
+        differ.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -62,8 +62,11 @@ class MigrationServiceStub:
     ABORTED MIGRATION_CHANGED for a stale etag.
     """
     ResumeMigration: _grpc.UnaryUnaryMultiCallable[_migration_pb2.ResumeMigrationRequest, _migration_pb2.ResumeMigrationResponse]
-    """ResumeMigration lets a paused or failed one go on. Errors: as
-    PauseMigration.
+    """ResumeMigration lets a paused or failed one go on, and any one in a database
+    that was restored from a dump: what was compared is compared again, after the
+    cut-over before the answer. Errors: as PauseMigration; ABORTED LAYER_CHANGED
+    where a restored one cannot go on; DATA_LOSS DATA_CORRUPT where its tables
+    differ.
     """
     CutOver: _grpc.UnaryUnaryMultiCallable[_migration_pb2.CutOverRequest, _migration_pb2.CutOverResponse]
     """CutOver gives the table's name to the new table; of a migration to tiles, the
@@ -127,8 +130,11 @@ class MigrationServiceAsyncStub(MigrationServiceStub):
     ABORTED MIGRATION_CHANGED for a stale etag.
     """
     ResumeMigration: _aio.UnaryUnaryMultiCallable[_migration_pb2.ResumeMigrationRequest, _migration_pb2.ResumeMigrationResponse]  # type: ignore[assignment]
-    """ResumeMigration lets a paused or failed one go on. Errors: as
-    PauseMigration.
+    """ResumeMigration lets a paused or failed one go on, and any one in a database
+    that was restored from a dump: what was compared is compared again, after the
+    cut-over before the answer. Errors: as PauseMigration; ABORTED LAYER_CHANGED
+    where a restored one cannot go on; DATA_LOSS DATA_CORRUPT where its tables
+    differ.
     """
     CutOver: _aio.UnaryUnaryMultiCallable[_migration_pb2.CutOverRequest, _migration_pb2.CutOverResponse]  # type: ignore[assignment]
     """CutOver gives the table's name to the new table; of a migration to tiles, the
@@ -231,8 +237,11 @@ class MigrationServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _migration_pb2.ResumeMigrationRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_migration_pb2.ResumeMigrationResponse, _abc.Awaitable[_migration_pb2.ResumeMigrationResponse]]:
-        """ResumeMigration lets a paused or failed one go on. Errors: as
-        PauseMigration.
+        """ResumeMigration lets a paused or failed one go on, and any one in a database
+        that was restored from a dump: what was compared is compared again, after the
+        cut-over before the answer. Errors: as PauseMigration; ABORTED LAYER_CHANGED
+        where a restored one cannot go on; DATA_LOSS DATA_CORRUPT where its tables
+        differ.
         """
 
     @_abc_1.abstractmethod
