@@ -158,7 +158,8 @@ func (a *arrow) wouldBeLost(lost []feature) error {
 	if len(lost) == 0 {
 		return nil
 	}
-	return a.row.dependent(lost, "layer %q: the old table of %s is to be dropped, and this hangs on it: %s; take it off first", a.row.Spec.Layer, a.row.Table, names(lost))
+	return a.row.dependent(lost, "layer %q: the table that was %s before migration %s is to be dropped, and this hangs on it: %s; take it off first",
+		a.row.Spec.Layer, a.row.Table, a.row.ID, names(lost))
 }
 
 // onCoordinates gives what hangs on the columns that a rollback takes away.
@@ -183,8 +184,9 @@ func (r migrationRow) stillNeeded(err error) error {
 	if !ok || e.Code != "2BP01" {
 		return err
 	}
-	return r.dependent([]feature{{name: e.Detail}}, "layer %q: something hangs on a table of migration %s that is to be dropped: %s; take it off first",
-		r.Spec.Layer, r.ID, e.Detail).Because(err)
+	told := strings.ReplaceAll(e.Detail, "\n", "; ")
+	return r.dependent([]feature{{name: told}}, "layer %q: something hangs on a table of migration %s that is to be dropped: %s; take it off first",
+		r.Spec.Layer, r.ID, told).Because(err)
 }
 
 // names lists features, each once.
