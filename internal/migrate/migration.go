@@ -190,6 +190,10 @@ type Verification struct {
 	// Differing names rows that differ, at most 100.
 	Differing []DifferingRow `json:"differing,omitempty"`
 	Seconds   float64        `json:"seconds"`
+	// Files are what the rows of the old and of the new table were in. The database
+	// gives a table another one where it writes all its rows anew, which no trigger is
+	// told: what was compared holds for these files alone.
+	Files [2]uint32 `json:"files"`
 }
 
 // Equal reports whether both tables agree and the coordinates are right.

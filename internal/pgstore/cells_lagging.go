@@ -30,6 +30,7 @@ type pixelSource struct {
 	Notes        tableName `json:"notes"`
 	Table        tableName `json:"table"`
 	OID          uint32    `json:"oid"`
+	File         uint32    `json:"file"` // 0: not known
 	Triggers     []string  `json:"triggers"`
 	StoredType   string    `json:"stored_type"`
 	Registration string    `json:"registration"`
@@ -73,9 +74,10 @@ func laggingIn(ctx context.Context, tx pgx.Tx, request layer.CellRequest) (*lagg
 			With("layer", l.Name)
 	}
 	var same, followed bool
-	err = tx.QueryRow(ctx, `SELECT coalesce(bool_and(c.oid = $3), false), count(t.tgname) = cardinality($4::text[]) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+	var file uint32
+	err = tx.QueryRow(ctx, `SELECT coalesce(bool_and(c.oid = $3), false), count(t.tgname) = cardinality($4::text[]), coalesce(max(c.relfilenode::bigint), 0) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 		LEFT JOIN pg_trigger t ON t.tgrelid = c.oid AND t.tgname = ANY ($4) AND t.tgenabled = 'A'
-		WHERE n.nspname = $1 AND c.relname = $2`, from.Table[0], from.Table[1], from.OID, from.Triggers).Scan(&same, &followed)
+		WHERE n.nspname = $1 AND c.relname = $2`, from.Table[0], from.Table[1], from.OID, from.Triggers).Scan(&same, &followed, &file)
 	if err != nil {
 		return nil, faultOf(err)
 	}
@@ -94,8 +96,14 @@ func laggingIn(ctx context.Context, tx pgx.Tx, request layer.CellRequest) (*lagg
 	lag.pixels.StoredType, _ = layer.ParseDataType(from.StoredType)
 	lag.pixels.Registration, _ = parseRegistration(from.Registration)
 	lag.pixels.HasIndices, lag.pixels.HasCoordinates, lag.pixels.SouthUp = from.HasIndices, !from.HasIndices, from.SouthUp
-	if lag.noted, err = notedTiles(ctx, tx, quote(from.Notes.table()), request.Window); err != nil || len(lag.noted) == 0 {
+	if from.File != 0 && file != from.File {
+		// Written anew, which no trigger noted; that is seen in the same snapshot.
+		lag.noted = allTiles(request.Window)
+	} else if lag.noted, err = notedTiles(ctx, tx, quote(from.Notes.table()), request.Window); err != nil {
 		return nil, faultOf(err)
+	}
+	if len(lag.noted) == 0 {
+		return nil, nil
 	}
 	tables, err := describe(ctx, tx, []layer.CellRequest{{Layer: lag.pixels}})
 	if err != nil {
@@ -106,6 +114,17 @@ func laggingIn(ctx context.Context, tx pgx.Tx, request layer.CellRequest) (*lagg
 	}
 	lag.table = tables[0]
 	return lag, lag.table.check(layer.CellRequest{Layer: lag.pixels})
+}
+
+// allTiles are the tiles of a window.
+func allTiles(w grid.Window) map[[2]int32]bool {
+	all := map[[2]int32]bool{}
+	for row := w.RowStart / tile.Side; row*tile.Side < w.RowStop; row++ {
+		for col := w.ColStart / tile.Side; col*tile.Side < w.ColStop; col++ {
+			all[[2]int32{int32(row), int32(col)}] = true
+		}
+	}
+	return all
 }
 
 // has reports whether a tile is to be read from the table.

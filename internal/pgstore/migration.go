@@ -29,6 +29,10 @@ var (
 	sqlSignature string
 	//go:embed shadow/dependents.sql
 	sqlDependents string
+	//go:embed shadow/features.sql
+	sqlFeatures string
+	//go:embed shadow/of_coordinates.sql
+	sqlOfCoordinates string
 	//go:embed shadow/indexes.sql
 	sqlIndexes string
 	//go:embed shadow/views.sql
@@ -223,7 +227,7 @@ func (m *Migrations) inLane(ctx context.Context, name string, l migrate.Lease, l
 // worker that is frozen must not hold its locks for ever; and what is not committed to
 // disk must not be told to anybody.
 const arrowSettings = `SELECT set_config('lock_timeout', $1, true), set_config('idle_in_transaction_session_timeout', '10s', true),
-	set_config('statement_timeout', '0', true), set_config('synchronous_commit', 'on', true)`
+	set_config('statement_timeout', '0', true), set_config('synchronous_commit', 'on', true), set_config('jit', 'off', true)`
 
 // pauseBetweenTries lets those through who waited behind us.
 func pauseBetweenTries() time.Duration { return migrate.LockWait/2 + rand.N(2*migrate.LockWait) }

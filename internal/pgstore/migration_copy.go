@@ -76,6 +76,9 @@ func (shadowTable) capture(ctx context.Context, a *arrow) error {
 		{"create-notes", fmt.Sprintf("CREATE TABLE %s AS SELECT %s FROM %s WITH NO DATA", notes, quotedList(old.columns, ""), old.quoted())},
 		{"key-notes", fmt.Sprintf("ALTER TABLE %s ADD COLUMN deleted boolean NOT NULL, ADD PRIMARY KEY (row_idx, col_idx)", notes)},
 	}
+	if _, err := a.Tx.Exec(ctx, asFound); err != nil {
+		return err
+	}
 	for _, s := range steps {
 		if err := a.exec(ctx, s.step, s.sql); err != nil {
 			return err
@@ -101,6 +104,10 @@ func (shadowTable) capture(ctx context.Context, a *arrow) error {
 		a.flush,
 	})
 }
+
+// asFound keeps settings of our role from placing what is made elsewhere than what it
+// is made after.
+const asFound = "SELECT set_config('default_tablespace', '', true), set_config('default_table_access_method', 'heap', true)"
 
 // storageOptions turns name=value into a list for WITH.
 func storageOptions(options []string) string {
@@ -326,6 +333,9 @@ func (shadowTable) index(ctx context.Context, a *arrow) error {
 		return err
 	}
 	shadow := ours(shadowOf(id))
+	if _, err := a.Tx.Exec(ctx, asFound); err != nil {
+		return err
+	}
 	if err := a.exec(ctx, "index-memory", "SELECT set_config('maintenance_work_mem', '256MB', true)"); err != nil {
 		return err
 	}
@@ -403,6 +413,16 @@ func (a *arrow) makeIndex(ctx context.Context, x tableIndex, name, table string)
 		}
 	case "u":
 		if err := a.exec(ctx, "unique-constraint", fmt.Sprintf("ALTER TABLE %s ADD CONSTRAINT %s UNIQUE USING INDEX %[2]s", table, quoted(name))); err != nil {
+			return err
+		}
+	}
+	if x.Comment != "" {
+		if err := a.exec(ctx, "comment", fmt.Sprintf("COMMENT ON INDEX %s IS %s", quoted("rasterloom", name), text(x.Comment))); err != nil {
+			return err
+		}
+	}
+	if x.Remark != "" {
+		if err := a.exec(ctx, "comment", fmt.Sprintf("COMMENT ON CONSTRAINT %s ON %s IS %s", quoted(name), table, text(x.Remark))); err != nil {
 			return err
 		}
 	}

@@ -162,10 +162,7 @@ func (inPlace) compare(ctx context.Context, m *Migrations, r migrationRow) (v mi
 	}
 	xOf, yOf := coordinateFormulas(r.SouthUp, 2)
 	wrong := "(" + unlike(x, xOf) + " OR " + unlike(y, yOf) + ")"
-	err = pgx.BeginTxFunc(ctx, m.pool, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}, func(tx pgx.Tx) error {
-		if _, err := tx.Exec(ctx, readSettings, lockWait); err != nil {
-			return err
-		}
+	err = m.reading(ctx, r, []uint32{r.oldTable}, func(tx pgx.Tx) error {
 		t, err := existing(ctx, tx, r, r.oldTable)
 		if err != nil {
 			return err
@@ -178,8 +175,8 @@ func (inPlace) compare(ctx context.Context, m *Migrations, r migrationRow) (v mi
 			return err
 		}
 		v.OldRows, v.OldHash = v.NewRows, v.NewHash
-		if v.WrongCoordinates == 0 {
-			return nil
+		if v.Files, err = filesOf(ctx, tx, r); err != nil || v.WrongCoordinates == 0 {
+			return err
 		}
 		rows, err := tx.Query(ctx, fmt.Sprintf(`SELECT coalesce(row_idx, -1), coalesce(col_idx, -1), 'coordinates' FROM %s WHERE %s ORDER BY 1, 2 LIMIT $1`,
 			t.quoted(), wrong), append([]any{maxDiffering}, gridValues(r)...)...)
@@ -212,8 +209,14 @@ func (a *arrow) lockFilled(ctx context.Context) error {
 
 // cutOver gives the columns their names. The trigger's condition follows a change
 // of names by itself, the body of its function does not.
-func (inPlace) cutOver(ctx context.Context, a *arrow) error {
+func (inPlace) cutOver(ctx context.Context, a *arrow, v migrate.Verification) error {
 	if err := a.lockFilled(ctx); err != nil {
+		return err
+	}
+	if err := a.stillCompared(ctx, v); err != nil {
+		return err
+	}
+	if err := a.keep(ctx, v); err != nil {
 		return err
 	}
 	a.hold()
@@ -235,9 +238,21 @@ func (inPlace) cutOver(ctx context.Context, a *arrow) error {
 	})
 }
 
-func (inPlace) rollback(ctx context.Context, a *arrow) error {
+// relies is false of a rollback, which takes the coordinates away.
+func (inPlace) relies(to migrate.State) bool { return to == migrate.CutOver }
+
+func (inPlace) rollback(ctx context.Context, a *arrow, _ migrate.Verification) error {
 	if err := a.lockFilled(ctx); err != nil {
 		return err
+	}
+	// PostgreSQL would drop some of it with the columns, and refuse others.
+	used, err := a.onCoordinates(ctx, a.row.oldTable)
+	if err != nil {
+		return err
+	}
+	if len(used) > 0 {
+		return a.row.dependent(used, "table %s loses the columns x_coord and y_coord when migration %s is rolled back, and this needs them: %s; take it off first, or %s",
+			a.row.Table, a.row.ID, names(used), insteadOfRollback)
 	}
 	a.hold()
 	return inOrder(ctx, []func(context.Context) error{

@@ -148,6 +148,9 @@ func explain(ctx context.Context, tx pgx.Tx, plan *migrate.Plan, t pixelTable, l
 	if err := explainDependents(ctx, tx, plan, t, l, refuse); err != nil {
 		return err
 	}
+	if err := explainConstraints(ctx, tx, t, l, refuse); err != nil {
+		return err
+	}
 	if err := explainRights(ctx, tx, t, l, refuse); err != nil {
 		return err
 	}
@@ -191,6 +194,23 @@ func explainDependents(ctx context.Context, tx pgx.Tx, plan *migrate.Plan, t pix
 			return nil
 		}
 		refuse("DEPENDENT", "take it off for the time of the migration", "%s has the %s %s, which cannot be carried over", l.Table, kind, name)
+		return nil
+	})
+	return err
+}
+
+// explainConstraints refuses constraints that hold for new rows alone: each row is new
+// where it is copied to, or updated. One that is not enforced stays so.
+func explainConstraints(ctx context.Context, tx pgx.Tx, t pixelTable, l layer.Layer, refuse refuseFunc) error {
+	rows, err := tx.Query(ctx, `SELECT conname, pg_get_constraintdef(oid) FROM pg_constraint c
+		WHERE conrelid = $1 AND contype IN ('c', 'n') AND NOT convalidated AND to_jsonb(c) ->> 'conenforced' IS DISTINCT FROM 'false' ORDER BY conname`, t.oid)
+	if err != nil {
+		return err
+	}
+	var name, definition string
+	_, err = pgx.ForEachRow(rows, []any{&name, &definition}, func() error {
+		refuse("NOT_VALID", fmt.Sprintf("ALTER TABLE %s VALIDATE CONSTRAINT %s, once no row breaks it; or drop it", t.quoted(), quoted(name)),
+			"%s has the constraint %s, %s: rows that are there may break it, and could not be written anew", l.Table, name, definition)
 		return nil
 	})
 	return err

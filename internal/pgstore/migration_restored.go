@@ -111,6 +111,7 @@ func (m *Migrations) takeUp(ctx context.Context, r migrationRow, now standing, e
 		if err != nil {
 			return faultOf(err)
 		}
+		r.Verification = nil // of the files of before
 		if err := differs(r, v); err != nil {
 			return err
 		}
@@ -207,6 +208,7 @@ func (a *arrow) takeUpCutOver(ctx context.Context, v migrate.Verification) error
 	if err != nil {
 		return err
 	}
+	a.row.Verification = &v
 	comment, err := a.row.pixelSource()
 	if err != nil {
 		return err

@@ -15,28 +15,43 @@ import (
 // milliseconds; from then on every write reaches the old one as well, so that
 // Rollback loses nothing. etag is of the migration as the operator saw it.
 // Errors: NotFound MIGRATION_NOT_FOUND; Precondition MIGRATION_STATE; Conflict
-// MIGRATION_CHANGED (stale etag), LAYER_CHANGED; Unavailable TABLE_BUSY when the
+// MIGRATION_CHANGED (stale etag), LAYER_CHANGED; Precondition DEPENDENT when the table
+// has what the other one has not; Unavailable TABLE_BUSY when the
 // locks were not had, or transactions from before the copy was complete are still
 // open. Nothing is changed then.
 func (m *Migrations) CutOver(ctx context.Context, id migrate.ID, etag string) error {
+	v, err := m.asCompared(ctx, id, etag, migrate.CutOver)
+	if err != nil {
+		return err
+	}
 	return m.take(ctx, "cut-over", id, byOperator(etag, migrate.CutOver), func(ctx context.Context, a *arrow) error {
-		return a.row.target().cutOver(ctx, a)
+		return a.row.target().cutOver(ctx, a, v)
 	})
 }
 
-func (shadowTable) cutOver(ctx context.Context, a *arrow) error {
+func (shadowTable) relies(migrate.State) bool { return true }
+
+func (shadowTable) cutOver(ctx context.Context, a *arrow, v migrate.Verification) error {
 	id := a.row.ID
 	if err := a.noOldSnapshots(ctx); err != nil {
 		return err
 	}
-	if err := a.lockBoth(ctx, ours(shadowOf(id))); err != nil {
+	var old pixelTable
+	if err := a.lockBoth(ctx, ours(shadowOf(id)), func() (err error) {
+		if old, err = a.source(ctx, a.row.oldTable, a.row.signature); err != nil {
+			return err
+		}
+		if err := a.stillFollowed(ctx, a.row.oldTable); err != nil {
+			return err
+		}
+		if err := a.stillCompared(ctx, v); err != nil {
+			return err
+		}
+		return a.alike(ctx, a.row.oldTable, a.row.newTable, insteadOfCutOver)
+	}); err != nil {
 		return err
 	}
-	old, err := a.source(ctx, a.row.oldTable, a.row.signature)
-	if err != nil {
-		return err
-	}
-	if err := a.stillFollowed(ctx, a.row.oldTable); err != nil {
+	if err := a.keep(ctx, v); err != nil {
 		return err
 	}
 	views, err := readViews(ctx, a.Tx, a.row.oldTable)
@@ -76,21 +91,37 @@ func (shadowTable) cutOver(ctx context.Context, a *arrow) error {
 // Rollback gives the name back to the old table, which has every write, and drops
 // the new one. Errors: as CutOver.
 func (m *Migrations) Rollback(ctx context.Context, id migrate.ID, etag string) error {
-	return m.take(ctx, "rollback", id, byOperator(etag, migrate.RolledBack), func(ctx context.Context, a *arrow) error {
-		return a.row.target().rollback(ctx, a)
-	})
-}
-
-func (shadowTable) rollback(ctx context.Context, a *arrow) error {
-	id := a.row.ID
-	if err := a.lockBoth(ctx, ours(oldOf(id))); err != nil {
-		return err
-	}
-	fresh, err := a.source(ctx, a.row.newTable, a.row.newSignature)
+	v, err := m.asCompared(ctx, id, etag, migrate.RolledBack)
 	if err != nil {
 		return err
 	}
-	if err := a.stillFollowed(ctx, a.row.newTable); err != nil {
+	return m.take(ctx, "rollback", id, byOperator(etag, migrate.RolledBack), func(ctx context.Context, a *arrow) error {
+		return a.row.stillNeeded(a.row.target().rollback(ctx, a, v))
+	})
+}
+
+func (shadowTable) rollback(ctx context.Context, a *arrow, v migrate.Verification) error {
+	id := a.row.ID
+	var fresh pixelTable
+	if err := a.lockBoth(ctx, ours(oldOf(id)), func() (err error) {
+		if fresh, err = a.source(ctx, a.row.newTable, a.row.newSignature); err != nil {
+			return err
+		}
+		if err := a.stillFollowed(ctx, a.row.newTable); err != nil {
+			return err
+		}
+		if err := a.stillCompared(ctx, v); err != nil {
+			return err
+		}
+		more, err := a.onCoordinates(ctx, a.row.newTable)
+		if err != nil {
+			return err
+		}
+		return a.alike(ctx, a.row.newTable, a.row.oldTable, insteadOfRollback, more...)
+	}); err != nil {
+		return err
+	}
+	if err := a.keep(ctx, v); err != nil {
 		return err
 	}
 	views, err := readViews(ctx, a.Tx, a.row.newTable)
@@ -147,28 +178,32 @@ func (m *Migrations) Finalize(ctx context.Context, id migrate.ID, etag string, a
 		return err
 	}
 	return m.take(ctx, "finalize", id, byOperator(etag, migrate.Finalized), func(ctx context.Context, a *arrow) error {
-		return a.row.target().finalize(ctx, a, v, accepted)
+		return a.row.stillNeeded(a.row.target().finalize(ctx, a, v, accepted))
 	})
 }
 
 func (shadowTable) finalize(ctx context.Context, a *arrow, v migrate.Verification, _ migrate.Losses) error {
 	id := a.row.ID
-	if err := a.lockBoth(ctx, ours(oldOf(id))); err != nil {
+	var fresh pixelTable
+	if err := a.lockBoth(ctx, ours(oldOf(id)), func() (err error) {
+		if fresh, err = existing(ctx, a.Tx, a.row, a.row.newTable); err != nil {
+			return err
+		}
+		if err := a.stillCompared(ctx, v); err != nil {
+			return err
+		}
+		return a.nothingLost(ctx, a.row.newTable, a.row.oldTable)
+	}); err != nil {
 		return err
 	}
-	fresh, found, err := readTable(ctx, a.Tx, a.row.newTable)
-	if err != nil {
+	if err := a.keep(ctx, v); err != nil {
 		return err
-	}
-	if !found {
-		return fault.New(fault.Conflict, fault.LayerChanged, "the new table of migration %s is gone", id).With("migration", id)
 	}
 	a.hold()
 	steps := []func(context.Context) error{
 		func(ctx context.Context) error { return a.detach(ctx, fresh.quoted()) },
 		func(ctx context.Context) error { return a.dropFunctions(ctx) },
 		func(ctx context.Context) error { return a.exec(ctx, "drop-old", "DROP TABLE "+ours(oldOf(id))) },
-		func(ctx context.Context) error { return a.keep(ctx, v) },
 		func(ctx context.Context) error { return a.decide(ctx, migrate.Finalized) },
 		a.flush,
 	}
@@ -231,16 +266,26 @@ func inOrder(ctx context.Context, steps []func(context.Context) error) error {
 	return nil
 }
 
-// lockBoth keeps everybody out of both tables: the one with the name first, as
-// writers do.
-func (a *arrow) lockBoth(ctx context.Context, other string) error {
+// lockBoth keeps everybody out of both tables: the one with the name first, as writers
+// do. Both are looked at twice: before anybody has to wait, which is when most of what
+// is wrong is found, and under the lock, when the queries have their plans.
+func (a *arrow) lockBoth(ctx context.Context, other string, look func() error) error {
 	if err := a.quiet(ctx, a.named(), other); err != nil {
+		return err
+	}
+	if _, err := a.Tx.Exec(ctx, "SELECT set_config('plan_cache_mode', 'force_generic_plan', true)"); err != nil {
+		return err
+	}
+	if err := look(); err != nil {
 		return err
 	}
 	if err := a.exec(ctx, "lock-table", "LOCK TABLE "+a.named()+" IN ACCESS EXCLUSIVE MODE"); err != nil {
 		return err
 	}
-	return a.exec(ctx, "lock-other", "LOCK TABLE "+other+" IN ACCESS EXCLUSIVE MODE")
+	if err := a.exec(ctx, "lock-other", "LOCK TABLE "+other+" IN ACCESS EXCLUSIVE MODE"); err != nil {
+		return err
+	}
+	return look()
 }
 
 // named is the table that has the name.

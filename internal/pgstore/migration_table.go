@@ -124,6 +124,8 @@ type tableIndex struct {
 	Definition string // what follows the table's name
 	Key        []string
 	NotNull    bool // of all its columns
+	// Comment is its own, and Remark that of its constraint.
+	Comment, Remark string
 }
 
 // indexName pairs the names of an index that both tables have.
@@ -138,7 +140,7 @@ func readIndexes(ctx context.Context, q querier, oid uint32) ([]tableIndex, erro
 		return nil, err
 	}
 	return pgx.CollectRows(rows, func(r pgx.CollectableRow) (i tableIndex, err error) {
-		return i, r.Scan(&i.Name, &i.Unique, &i.Constraint, &i.Tablespace, &i.Identity, &i.Definition, &i.Key, &i.NotNull)
+		return i, r.Scan(&i.Name, &i.Unique, &i.Constraint, &i.Tablespace, &i.Identity, &i.Definition, &i.Key, &i.NotNull, &i.Comment, &i.Remark)
 	})
 }
 

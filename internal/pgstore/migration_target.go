@@ -35,8 +35,11 @@ type target interface {
 	applyNotes(ctx context.Context, a *arrow, turn int) (left bool, err error)
 	sync(ctx context.Context, a *arrow, turn int) (more bool, err error)
 	compare(context.Context, *Migrations, migrationRow) (migrate.Verification, error)
-	cutOver(context.Context, *arrow) error
-	rollback(context.Context, *arrow) error
+	// relies reports whether going to a state relies on what was compared. Both
+	// tables are compared again then, where one was written anew since.
+	relies(to migrate.State) bool
+	cutOver(context.Context, *arrow, migrate.Verification) error
+	rollback(context.Context, *arrow, migrate.Verification) error
 	finalize(context.Context, *arrow, migrate.Verification, migrate.Losses) error
 	abort(context.Context, *arrow) error
 }

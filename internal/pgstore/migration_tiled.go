@@ -333,7 +333,11 @@ func (tiledTable) applyNotes(ctx context.Context, a *arrow, _ int) (left bool, e
 // there were. It takes any: the first ones may be noted again by the next time, and
 // others would never have their turn.
 func (a *arrow) makeNoted(ctx context.Context, limit int) (made int, err error) {
-	if _, err := a.lockedSource(ctx, "ACCESS SHARE"); err != nil {
+	old, err := a.lockedSource(ctx, "ACCESS SHARE")
+	if err != nil {
+		return 0, err
+	}
+	if err := a.noteRewritten(ctx, old); err != nil {
 		return 0, err
 	}
 	places, err := a.takeNotes(ctx, fmt.Sprintf("SELECT * FROM (SELECT DISTINCT tile_row, tile_col FROM %s) d ORDER BY random() LIMIT $1", ours(notesOf(a.row.ID))), limit)
@@ -341,10 +345,34 @@ func (a *arrow) makeNoted(ctx context.Context, limit int) (made int, err error) 
 		return 0, err
 	}
 	c := comparison{seed: maphash.MakeSeed()}
+	c.Files = a.row.Verification.Files
 	if err := a.makeAnew(ctx, places, &c); err != nil {
 		return 0, err
 	}
 	return len(places), differs(a.row, c.Verification)
+}
+
+// noteRewritten notes all tiles where the table was written anew since they were compared
+// with it: ALTER TABLE … TYPE … USING changes every row, and calls no trigger. Readers
+// see that by the same file, and until this is committed take no tile for true.
+func (a *arrow) noteRewritten(ctx context.Context, old pixelTable) error {
+	v := a.row.Verification
+	if v.Files[0] == old.file {
+		return nil
+	}
+	v.Files[0] = old.file
+	rows, cols := tile.Count(a.row.Grid)
+	if _, err := a.Tx.Exec(ctx, fmt.Sprintf("INSERT INTO %s SELECT r, c FROM generate_series(0, %d) r, generate_series(0, %d) c", ours(notesOf(a.row.ID)), rows-1, cols-1)); err != nil {
+		return err
+	}
+	if err := a.keep(ctx, *v); err != nil || a.row.State != migrate.CutOver {
+		return err
+	}
+	tiled, err := a.row.tiled(ctx, a.Tx)
+	if err != nil {
+		return err
+	}
+	return a.tellReaders(ctx, tiled)
 }
 
 // tilePlace is a tile_row and a tile_col.
@@ -441,30 +469,35 @@ func (m *Migrations) Follow(ctx context.Context, l migrate.Lease) (left bool, er
 // worker. false when there is none.
 func (m *Migrations) ClaimBehind(ctx context.Context, lease time.Duration) (migrate.Lease, bool, error) {
 	l := migrate.Lease{For: lease}
-	rows, err := m.pool.Query(ctx, `SELECT id FROM rasterloom.migration WHERE state IN ('TILED_VERIFIED', 'TILED_CUT_OVER') AND condition = 'RUNNING'
+	// A table that was written anew is in another file: see noteRewritten.
+	rows, err := m.pool.Query(ctx, `SELECT id, coalesce(pg_relation_filenode(old_table)::text <> coalesce(verification #>> '{files,0}', ''), false)
+		FROM rasterloom.migration WHERE state IN ('TILED_VERIFIED', 'TILED_CUT_OVER') AND condition = 'RUNNING'
 		AND (lease_until IS NULL OR lease_until < clock_timestamp()) ORDER BY id`)
 	if err != nil {
 		return l, false, faultOf(err)
 	}
-	ids, err := pgx.CollectRows(rows, pgx.RowTo[int64])
+	type candidate struct {
+		ID     int64
+		Behind bool
+	}
+	candidates, err := pgx.CollectRows(rows, pgx.RowToStructByPos[candidate])
 	if err != nil {
 		return l, false, faultOf(err)
 	}
-	for _, id := range ids {
-		var behind bool
-		err := m.pool.QueryRow(ctx, "SELECT EXISTS (SELECT FROM "+ours(notesOf(migrate.ID(id)))+")", pgx.QueryExecModeExec).Scan(&behind)
+	for _, c := range candidates {
+		err := m.pool.QueryRow(ctx, "SELECT $1 OR EXISTS (SELECT FROM "+ours(notesOf(migrate.ID(c.ID)))+")", pgx.QueryExecModeExec, c.Behind).Scan(&c.Behind)
 		if isCode(err, "42P01") { // undefined_table: ended just now
 			continue
 		}
 		if err != nil {
 			return l, false, faultOf(err)
 		}
-		if !behind {
+		if !c.Behind {
 			continue
 		}
 		err = m.pool.QueryRow(ctx, `UPDATE rasterloom.migration SET fence = fence + 1, lease_until = clock_timestamp() + $2, failure = NULL WHERE id = $1
 			AND condition = 'RUNNING' AND state IN ('TILED_VERIFIED', 'TILED_CUT_OVER') AND (lease_until IS NULL OR lease_until < clock_timestamp())
-			RETURNING id, fence`, id, lease).Scan((*int64)(&l.ID), &l.Fence)
+			RETURNING id, fence`, c.ID, lease).Scan((*int64)(&l.ID), &l.Fence)
 		if errors.Is(err, pgx.ErrNoRows) {
 			continue // somebody was quicker
 		}

@@ -96,29 +96,46 @@ func explainTiled(ctx context.Context, tx pgx.Tx, plan *migrate.Plan, t pixelTab
 }
 
 // dependentsOfTiled tells what hangs on the table, which stays as it is until it is
-// dropped in the end: then all but its indexes, privileges and, where a view takes
-// its place, the views upon it would be lost.
+// dropped in the end.
 func dependentsOfTiled(ctx context.Context, tx pgx.Tx, plan *migrate.Plan, t pixelTable, l layer.Layer, refuse refuseFunc) error {
-	rows, err := tx.Query(ctx, sqlDependents, t.oid)
+	lost, kept, err := lostWithTable(ctx, tx, t, plan.Spec.Tiles.SQLView)
 	if err != nil {
 		return err
 	}
-	var kind, name string
-	var carried bool
-	if _, err := pgx.ForEachRow(rows, []any{&kind, &name, &carried}, func() error {
-		switch {
-		case kind == "view" && !plan.Spec.Tiles.SQLView && name != quotedIfNeeded(l.Table.Schema)+"."+quotedIfNeeded(viewName(l.Table.Name)):
-			refuse("DEPENDENT", "ask for a view under the table's name (sql_view, --sql-view), or drop this one", "%s is read by the view %s, which would have nothing to read once the table is dropped", l.Table, name)
-		case carried, kind == "extended statistics", kind == "generated column" && (name == "x_coord" || name == "y_coord"):
-			plan.Dependents = append(plan.Dependents, migrate.Dependent{Kind: kind, Name: name})
-		default:
-			refuse("DEPENDENT", "take it off first", "%s has the %s %s, which would be lost with the table", l.Table, kind, name)
+	for _, f := range lost {
+		if f.kind == "view" {
+			refuse("DEPENDENT", "ask for a view under the table's name (sql_view, --sql-view), or drop this one", "%s is read by the view %s, which would have nothing to read once the table is dropped", l.Table, f.name)
+			continue
 		}
-		return nil
-	}); err != nil {
-		return err
+		refuse("DEPENDENT", "take it off first", "%s has the %s, which would be lost with the table", l.Table, f)
+	}
+	for _, f := range kept {
+		plan.Dependents = append(plan.Dependents, migrate.Dependent{Kind: f.kind, Name: f.name})
 	}
 	return nil
+}
+
+// lostWithTable parts what hangs on a table into what must not be lost with it, and the
+// rest: its indexes, privileges and, where a view takes its place, the views upon it.
+func lostWithTable(ctx context.Context, q querier, t pixelTable, sqlView bool) (lost, kept []feature, err error) {
+	rows, err := q.Query(ctx, sqlDependents, t.oid)
+	if err != nil {
+		return nil, nil, err
+	}
+	var f feature
+	var carried bool
+	_, err = pgx.ForEachRow(rows, []any{&f.kind, &f.name, &carried}, func() error {
+		switch {
+		case f.kind == "view" && !sqlView && f.name != quotedIfNeeded(t.schema)+"."+quotedIfNeeded(viewName(t.name)):
+			lost = append(lost, f)
+		case carried, f.kind == "extended statistics", f.kind == "generated column" && (f.name == "x_coord" || f.name == "y_coord"):
+			kept = append(kept, f)
+		default:
+			lost = append(lost, f)
+		}
+		return nil
+	})
+	return lost, kept, err
 }
 
 // quotedIfNeeded writes a name as format('%I') does.

@@ -22,11 +22,12 @@ const finalTiles = 16
 // nobody waits. What is written to it from now on is noted as before, and until a
 // worker has made a tile anew, its cells are read from the table: the comment of
 // the tiles' column data says so.
-func (tiledTable) cutOver(ctx context.Context, a *arrow) error {
+func (tiledTable) cutOver(ctx context.Context, a *arrow, _ migrate.Verification) error {
 	if err := a.noOldSnapshots(ctx); err != nil {
 		return err
 	}
-	if _, err := a.lockedSource(ctx, "ACCESS SHARE"); err != nil {
+	old, err := a.lockedSource(ctx, "ACCESS SHARE")
+	if err != nil {
 		return err
 	}
 	if err := a.stillFollowed(ctx, a.row.oldTable); err != nil {
@@ -39,8 +40,7 @@ func (tiledTable) cutOver(ctx context.Context, a *arrow) error {
 	if err := a.asCatalogued(ctx, a.row.Table, a.row.tiles.Generation); err != nil {
 		return err
 	}
-	comment, err := a.row.pixelSource()
-	if err != nil {
+	if err := a.noteRewritten(ctx, old); err != nil {
 		return err
 	}
 	// An older program may have made them, which noted no name.
@@ -48,19 +48,27 @@ func (tiledTable) cutOver(ctx context.Context, a *arrow) error {
 		return err
 	}
 	return inOrder(ctx, []func(context.Context) error{
-		func(ctx context.Context) error {
-			return a.exec(ctx, "lagging", "COMMENT ON COLUMN "+quote(tiled.Table)+".data IS "+text(comment))
-		},
+		func(ctx context.Context) error { return a.tellReaders(ctx, tiled) },
 		func(ctx context.Context) error { return a.catalogTiles(ctx, tiled) },
 		func(ctx context.Context) error { return a.decide(ctx, migrate.CutOver) },
 	})
 }
 
-// pixelSource is what the comment of the tiles says of the table that they follow.
+// tellReaders writes what the tiles follow into the comment that readers look for.
+func (a *arrow) tellReaders(ctx context.Context, tiled layer.Layer) error {
+	comment, err := a.row.pixelSource()
+	if err != nil {
+		return err
+	}
+	return a.exec(ctx, "lagging", "COMMENT ON COLUMN "+quote(tiled.Table)+".data IS "+text(comment))
+}
+
+// pixelSource is what the comment of the tiles says of the table that they follow: where
+// it and the notes are, and the file that these are of.
 func (r migrationRow) pixelSource() (string, error) {
 	comment, err := json.Marshal(pixelSource{
 		Version: pixelSourceVersion, Migration: r.ID.String(),
-		Notes: tableName{"rasterloom", notesOf(r.ID)}, Table: tableName{r.Table.Schema, r.Table.Name}, OID: r.oldTable,
+		Notes: tableName{"rasterloom", notesOf(r.ID)}, Table: tableName{r.Table.Schema, r.Table.Name}, OID: r.oldTable, File: r.Verification.Files[0],
 		Triggers:   []string{rowTrigger(r.ID), truncateTrigger(r.ID)},
 		StoredType: r.tiles.StoredType, Registration: r.oldRegistration, HasIndices: r.tiles.HasIndices, SouthUp: r.SouthUp,
 	})
@@ -116,8 +124,11 @@ func (a *arrow) catalogPixels(ctx context.Context) error {
 		a.row.Table.Schema, a.row.Table.Name, a.row.oldTable)
 }
 
+// relies is false: tiles of a table that was written anew are all noted, and made anew.
+func (tiledTable) relies(migrate.State) bool { return false }
+
 // rollback drops the tiles: the table has every write.
-func (tiledTable) rollback(ctx context.Context, a *arrow) error {
+func (tiledTable) rollback(ctx context.Context, a *arrow, _ migrate.Verification) error {
 	if gone, err := a.row.tableGone(ctx, a.Tx); err != nil {
 		return err
 	} else if gone {
@@ -222,6 +233,19 @@ func (tiledTable) finalize(ctx context.Context, a *arrow, v migrate.Verification
 	if err := a.nobodyElses(ctx); err != nil {
 		return err
 	}
+	// The plan found nothing of the kind, and may be weeks old.
+	lost, _, err := lostWithTable(ctx, a.Tx, old, a.row.Spec.Tiles.SQLView)
+	if err != nil {
+		return err
+	}
+	if err := a.wouldBeLost(a.notOurs(lost)); err != nil {
+		return err
+	}
+	if v.Files[0] != old.file {
+		return fault.New(fault.Conflict, fault.LayerChanged, "table %s was written anew (VACUUM FULL, ALTER TABLE) since migration %s compared it; try again", a.row.Table, a.row.ID).
+			With("table", a.row.Table).With("migration", a.row.ID)
+	}
+	a.row.Verification = &v // of just now
 	made, err := a.makeNoted(ctx, finalTiles)
 	if err != nil {
 		return err
@@ -235,10 +259,6 @@ func (tiledTable) finalize(ctx context.Context, a *arrow, v migrate.Verification
 		return err
 	}
 	if err := a.exec(ctx, "drop-old", "DROP TABLE "+quoted(old.schema, hiddenName(a.row.ID))); err != nil {
-		if isCode(err, "2BP01") { // dependent_objects_still_exist
-			return fault.New(fault.Precondition, fault.MigrationRefused, "layer %q: something was made since that hangs on table %s, which is to be dropped: take it off first",
-				a.row.Spec.Layer, a.row.Table).With("layer", a.row.Spec.Layer).With("table", a.row.Table).With("refusals", "DEPENDENT").Because(err)
-		}
 		return err
 	}
 	if err := a.stopFollowing(ctx, tiled); err != nil {

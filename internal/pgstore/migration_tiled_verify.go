@@ -144,10 +144,12 @@ func (m *Migrations) settleSome(ctx context.Context, l migrate.Lease, lane int, 
 // which it gives.
 func compareTiles(ctx context.Context, m *Migrations, r migrationRow, c *comparison) (behind []tilePlace, err error) {
 	snapshot := pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}
-	err = pgx.BeginTxFunc(ctx, m.pool, snapshot, func(tx pgx.Tx) error {
-		if _, err := tx.Exec(ctx, readSettings, lockWait); err != nil {
+	err = m.reading(ctx, r, []uint32{r.oldTable}, func(tx pgx.Tx) error {
+		old, err := existing(ctx, tx, r, r.oldTable)
+		if err != nil {
 			return err
 		}
+		c.Files[0] = old.file // that of the tiles does not matter: we alone write them
 		lagging, err := notedTiles(ctx, tx, ours(notesOf(r.ID)), r.Grid.Window())
 		if err != nil {
 			return err

@@ -58,18 +58,83 @@ func (a *arrow) keep(ctx context.Context, v migrate.Verification) error {
 	return a.exec(ctx, "verification", "UPDATE rasterloom.migration SET verification = $2 WHERE id = $1", int64(a.row.ID), record)
 }
 
+// filesOf gives what the rows of both tables are in; 0 for a table that is gone.
+func filesOf(ctx context.Context, q querier, r migrationRow) (files [2]uint32, err error) {
+	err = q.QueryRow(ctx, "SELECT coalesce(pg_relation_filenode($1::oid::regclass), 0), coalesce(pg_relation_filenode($2::oid::regclass), 0)", r.oldTable, r.newTable).
+		Scan(&files[0], &files[1])
+	return files, err
+}
+
+// asCompared gives the newest comparison of a migration that is about to go to a state,
+// where that relies on it. Where a table was written anew since, by ALTER TABLE … TYPE
+// … USING as well as by VACUUM FULL, it makes another one; nobody waits for that.
+// Errors: Corrupt DATA_CORRUPT when the tables differ by now.
+func (m *Migrations) asCompared(ctx context.Context, id migrate.ID, etag string, to migrate.State) (v migrate.Verification, err error) {
+	row, err := readMigration(ctx, m.pool, id, "")
+	if err != nil {
+		return v, faultOf(err)
+	}
+	if err := byOperator(etag, to)(&row); err != nil {
+		return v, err
+	}
+	if err := row.asRecorded(ctx, m.pool); err != nil {
+		return v, faultOf(err)
+	}
+	files, err := filesOf(ctx, m.pool, row)
+	if err != nil {
+		return v, faultOf(err)
+	}
+	if row.Verification != nil {
+		v = *row.Verification
+	}
+	if v.Files == files || !row.target().relies(to) {
+		return v, nil
+	}
+	if v, err = row.target().compare(ctx, m, row); err != nil {
+		return v, faultOf(err)
+	}
+	return v, differs(row, v)
+}
+
+// stillCompared makes sure that the tables, which are locked, are in the files that were
+// compared.
+func (a *arrow) stillCompared(ctx context.Context, v migrate.Verification) error {
+	files, err := filesOf(ctx, a.Tx, a.row)
+	if err != nil {
+		return err
+	}
+	if files != v.Files {
+		return fault.New(fault.Conflict, fault.LayerChanged, "table %s was written anew (VACUUM FULL, ALTER TABLE) since migration %s compared it; try again", a.row.Table, a.row.ID).
+			With("table", a.row.Table).With("migration", a.row.ID)
+	}
+	return nil
+}
+
 // differs is the fault of tables that do not agree.
 func differs(r migrationRow, v migrate.Verification) error {
 	if v.Equal() {
 		return nil
+	}
+	anew := ""
+	if old := r.Verification; old != nil && old.Equal() && old.Files != v.Files {
+		if r.Spec.Level == migrate.LevelTiled {
+			// Not for long: all of them are noted then.
+			return fault.New(fault.Unavailable, fault.TableBusy,
+				"table %s was written anew (VACUUM FULL, ALTER TABLE) since the tiles of migration %s were compared with it, and they are not all made anew yet", r.Table, r.ID).
+				With("layer", r.Spec.Layer).With("table", r.Table).With("migration", r.ID)
+		}
+		anew = fmt.Sprintf("; a table was written anew since they were compared, by ALTER TABLE … USING for example, which no trigger is told: carry that over with UPDATE %s SET value = value", r.Table)
+		if r.State == migrate.Verified {
+			anew += ", or abort the migration and start again"
+		}
 	}
 	var cells []string
 	for _, d := range v.Differing[:min(5, len(v.Differing))] {
 		cells = append(cells, fmt.Sprintf("(%d, %d) %s", d.Row, d.Col, d.What))
 	}
 	return fault.New(fault.Corrupt, fault.DataCorrupt,
-		"migration %s: the old table of layer %q has %d rows and the new one %d, and %d or more cells differ: %s",
-		r.ID, r.Spec.Layer, v.OldRows, v.NewRows, len(v.Differing), strings.Join(cells, ", ")).
+		"migration %s: the old table of layer %q has %d rows and the new one %d, and %d or more cells differ: %s%s",
+		r.ID, r.Spec.Layer, v.OldRows, v.NewRows, len(v.Differing), strings.Join(cells, ", "), anew).
 		With("layer", r.Spec.Layer).With("migration", r.ID).With("old_rows", v.OldRows).With("new_rows", v.NewRows).
 		With("wrong_coordinates", v.WrongCoordinates).With("cells", strings.Join(cells, "; "))
 }
@@ -78,16 +143,38 @@ func differs(r migrationRow, v migrate.Verification) error {
 // takes, it waits no longer than others for a lock.
 const readSettings = "SELECT set_config('statement_timeout', '0', true), set_config('lock_timeout', $1, true)"
 
+// reading runs a transaction that compares tables, in one snapshot. They are locked before
+// that is taken, so that they stay in the files that they are in: rows that are written
+// anew after a snapshot are not there for it.
+func (m *Migrations) reading(ctx context.Context, r migrationRow, oids []uint32, do func(pgx.Tx) error) error {
+	var locks []string
+	for _, oid := range oids {
+		t, err := existing(ctx, m.pool, r, oid)
+		if err != nil {
+			return err
+		}
+		locks = append(locks, "LOCK TABLE "+t.quoted()+" IN ACCESS SHARE MODE")
+	}
+	return pgx.BeginTxFunc(ctx, m.pool, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}, func(tx pgx.Tx) error {
+		for _, sql := range append([]string{"SET LOCAL lock_timeout = '" + lockWait + "'"}, locks...) {
+			if _, err := tx.Exec(ctx, sql); err != nil {
+				return err
+			}
+		}
+		if _, err := tx.Exec(ctx, readSettings, lockWait); err != nil {
+			return err
+		}
+		return do(tx)
+	})
+}
+
 // compare reads both tables in one snapshot.
 //
 // The hash of a table is the sum over its rows' (rowHash), whatever their order. The
 // seed is new each time.
 func (shadowTable) compare(ctx context.Context, m *Migrations, r migrationRow) (v migrate.Verification, err error) {
 	began := time.Now()
-	err = pgx.BeginTxFunc(ctx, m.pool, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}, func(tx pgx.Tx) error {
-		if _, err := tx.Exec(ctx, readSettings, lockWait); err != nil {
-			return err
-		}
+	err = m.reading(ctx, r, []uint32{r.oldTable, r.newTable}, func(tx pgx.Tx) error {
 		old, err := existing(ctx, tx, r, r.oldTable)
 		if err != nil {
 			return err
@@ -101,7 +188,7 @@ func (shadowTable) compare(ctx context.Context, m *Migrations, r migrationRow) (
 		var noCells int64
 		if err := tx.QueryRow(ctx, fmt.Sprintf(`SELECT count(*), coalesce(sum(%s), 0)::text,
 				count(*) FILTER (WHERE row_idx NOT BETWEEN 0 AND $2 OR col_idx NOT BETWEEN 0 AND $3),
-				count(*) FILTER (WHERE row_idx IS NULL OR col_idx IS NULL) FROM %s`, hash, old.quoted()),
+				count(*) FILTER (WHERE row_idx IS NULL OR col_idx IS NULL) FROM ONLY %s`, hash, old.quoted()),
 			seed, r.Grid.Rows-1, r.Grid.Cols-1).Scan(&v.OldRows, &v.OldHash, &v.OffGrid, &noCells); err != nil {
 			return err
 		}
@@ -111,13 +198,13 @@ func (shadowTable) compare(ctx context.Context, m *Migrations, r migrationRow) (
 				With("layer", r.Spec.Layer).With("migration", r.ID).With("refusals", "NULL_INDEX").With("null_index", noCells)
 		}
 		x, y := coordinateFormulas(r.SouthUp, 2)
-		if err := tx.QueryRow(ctx, fmt.Sprintf(`SELECT count(*), coalesce(sum(%s), 0)::text, count(*) FILTER (WHERE %s OR %s) FROM %s`,
+		if err := tx.QueryRow(ctx, fmt.Sprintf(`SELECT count(*), coalesce(sum(%s), 0)::text, count(*) FILTER (WHERE %s OR %s) FROM ONLY %s`,
 			hash, unlike("x_coord", x), unlike("y_coord", y), fresh.quoted()),
 			append([]any{seed}, gridValues(r)...)...).Scan(&v.NewRows, &v.NewHash, &v.WrongCoordinates); err != nil {
 			return err
 		}
-		if v.Equal() {
-			return nil
+		if v.Files, err = filesOf(ctx, tx, r); err != nil || v.Equal() {
+			return err
 		}
 		v.Differing, err = differing(ctx, tx, r, old, fresh)
 		return err
@@ -239,10 +326,10 @@ func differing(ctx context.Context, tx pgx.Tx, r migrationRow, old, fresh pixelT
 	bits := bitsOf(old)
 	rows, err := tx.Query(ctx, fmt.Sprintf(`SELECT coalesce(row_idx, -1), coalesce(col_idx, -1),
 			CASE WHEN f.bits IS NULL THEN 'missing' WHEN o.bits IS NULL THEN 'added' WHEN o.bits <> f.bits THEN 'changed' ELSE 'coordinates' END
-		FROM (SELECT row_idx, col_idx, record_send(ROW(%[1]s)) AS bits FROM %[2]s) o
+		FROM (SELECT row_idx, col_idx, record_send(ROW(%[1]s)) AS bits FROM ONLY %[2]s) o
 		FULL JOIN (SELECT row_idx, col_idx, record_send(ROW(%[1]s)) AS bits,
 				%[4]s OR %[5]s AS off
-			FROM %[3]s) f USING (row_idx, col_idx)
+			FROM ONLY %[3]s) f USING (row_idx, col_idx)
 		WHERE o.bits IS DISTINCT FROM f.bits OR f.off ORDER BY row_idx, col_idx LIMIT $1`,
 		bits, old.quoted(), fresh.quoted(), unlike("x_coord", x), unlike("y_coord", y)), append([]any{maxDiffering}, gridValues(r)...)...)
 	if err != nil {

@@ -5,7 +5,7 @@ SELECT kind, name, carried FROM (
     FROM pg_index i JOIN pg_class ic ON ic.oid = i.indexrelid WHERE i.indrelid = $1
     UNION ALL
     SELECT CASE v.relkind WHEN 'm' THEN 'materialized view' ELSE 'view' END, format('%I.%I', n.nspname, v.relname), v.relkind = 'v'
-    FROM (SELECT DISTINCT r.ev_class FROM pg_depend d JOIN pg_rewrite r ON r.oid = d.objid
+    FROM (SELECT DISTINCT r.ev_class FROM pg_depend d JOIN pg_rewrite r ON r.oid = d.objid AND r.rulename = '_RETURN'
           WHERE d.classid = 'pg_rewrite'::regclass AND d.refclassid = 'pg_class'::regclass AND d.refobjid = $1
             AND r.ev_class <> $1) e
     JOIN pg_class v ON v.oid = e.ev_class JOIN pg_namespace n ON n.oid = v.relnamespace
@@ -22,9 +22,17 @@ SELECT kind, name, carried FROM (
     UNION ALL
     SELECT 'rule', rulename::text, false FROM pg_rewrite WHERE ev_class = $1
     UNION ALL
+    -- It goes on writing to the table that it was made for, whatever the view reads.
+    SELECT DISTINCT 'rule', format('%I on %s', r.rulename, r.ev_class::regclass), false FROM pg_depend d JOIN pg_rewrite r ON r.oid = d.objid
+    WHERE d.classid = 'pg_rewrite'::regclass AND d.refclassid = 'pg_class'::regclass AND d.refobjid = $1
+      AND r.rulename <> '_RETURN' AND r.ev_class <> $1
+    UNION ALL
     SELECT 'row-level security', relname::text, false FROM pg_class WHERE oid = $1 AND (relrowsecurity OR relforcerowsecurity)
     UNION ALL
     SELECT 'policy', polname::text, false FROM pg_policy WHERE polrelid = $1
+    UNION ALL
+    SELECT DISTINCT 'policy', format('%I on %s', p.polname, p.polrelid::regclass), false FROM pg_depend d JOIN pg_policy p ON p.oid = d.objid
+    WHERE d.classid = 'pg_policy'::regclass AND d.refclassid = 'pg_class'::regclass AND d.refobjid = $1 AND p.polrelid <> $1
     UNION ALL
     SELECT 'publication', pubname::text, false FROM pg_publication p
     WHERE p.puballtables OR EXISTS (SELECT FROM pg_publication_rel r WHERE r.prpubid = p.oid AND r.prrelid = $1)
@@ -42,12 +50,19 @@ SELECT kind, name, carried FROM (
     UNION ALL
     SELECT 'generated column', attname::text, false FROM pg_attribute WHERE attrelid = $1 AND attgenerated <> '' AND NOT attisdropped
     UNION ALL
-    SELECT 'function', objid::regprocedure::text, false FROM pg_depend
-    WHERE classid = 'pg_proc'::regclass AND refclassid = 'pg_class'::regclass AND refobjid = $1
+    SELECT DISTINCT 'function', objid::regprocedure::text, false FROM pg_depend
+    WHERE classid = 'pg_proc'::regclass AND (refclassid = 'pg_class'::regclass AND refobjid = $1
+       OR refclassid = 'pg_type'::regclass AND refobjid IN (SELECT unnest(ARRAY[t.oid, t.typarray]) FROM pg_class c JOIN pg_type t ON t.oid = c.reltype WHERE c.oid = $1))
     UNION ALL
     SELECT 'row type', format('%s, column %s', a.attrelid::regclass, a.attname), false
-    FROM pg_class c JOIN pg_type t ON t.oid = c.reltype JOIN pg_attribute a ON a.atttypid IN (t.oid, t.typarray) AND NOT a.attisdropped
-    WHERE c.oid = $1
+    FROM (SELECT t.* FROM pg_class c JOIN pg_type t ON t.oid = c.reltype WHERE c.oid = $1) t JOIN pg_depend d ON d.refclassid = 'pg_type'::regclass AND d.refobjid IN (t.oid, t.typarray) AND d.classid = 'pg_class'::regclass
+    JOIN pg_attribute a ON a.attrelid = d.objid AND a.attnum = d.objsubid AND NOT a.attisdropped
+    UNION ALL
+    -- Whatever else there may be, on the row's type: domains, casts, operators, views that read it alone.
+    SELECT DISTINCT 'row type', pg_describe_object(d.classid, d.objid, d.objsubid), false
+    FROM (SELECT t.* FROM pg_class c JOIN pg_type t ON t.oid = c.reltype WHERE c.oid = $1) t JOIN pg_depend d ON d.refclassid = 'pg_type'::regclass AND d.refobjid IN (t.oid, t.typarray)
+    WHERE d.classid NOT IN ('pg_class'::regclass, 'pg_proc'::regclass) AND (d.classid, d.objid) <> ('pg_type'::regclass, t.typarray)
+      AND NOT EXISTS (SELECT FROM pg_depend o WHERE (o.classid, o.objid) = (d.classid, d.objid) AND o.refclassid = 'pg_class'::regclass AND o.refobjid = $1)
     UNION ALL
     SELECT 'security label', provider || ' ' || label, false FROM pg_seclabel WHERE classoid = 'pg_class'::regclass AND objoid = $1
     UNION ALL

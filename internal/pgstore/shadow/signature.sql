@@ -2,7 +2,8 @@
 -- its name, kind, owner, file, storage, and a text that changes whenever its
 -- columns do. By the primary keys of the catalogs.
 SELECT n.nspname, c.relname, c.relkind::text, c.relpersistence::text, pg_get_userbyid(c.relowner),
-       coalesce(pg_relation_filenode(c.oid), 0), coalesce(t.spcname, ''), coalesce(am.amname, ''), coalesce(c.reloptions, '{}'),
+       coalesce(pg_relation_filenode(c.oid), 0), coalesce(t.spcname, ''), coalesce(am.amname, ''),
+       c.reloptions || ARRAY(SELECT 'toast.' || o FROM pg_class toast, unnest(toast.reloptions) o WHERE toast.oid = c.reltoastrelid),
        c.relreplident::text, coalesce(obj_description(c.oid, 'pg_class'), ''), a.signature, a.columns, a.types,
        coalesce(pg_relation_size(c.oid), 0) / current_setting('block_size')::bigint
 FROM pg_class c

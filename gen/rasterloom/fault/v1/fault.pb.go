@@ -157,8 +157,8 @@ const (
 	// The caller takes its whole share already; RetryInfo says when to try again.
 	// To do: wait as long as RetryInfo says, or have fewer calls at a time.
 	Reason_REASON_QUOTA_EXCEEDED Reason = 41
-	// Views, or other objects of the database, hang on the table that is to be
-	// dropped.
+	// Views, or other objects of the database, hang on a table that is to be
+	// dropped, or to be replaced by one that has not what it has.
 	// To do: drop those that the message names first, or keep the table.
 	Reason_REASON_DEPENDENT Reason = 42
 )

@@ -31,7 +31,7 @@ func TestTilesToTheEnd(t *testing.T) {
 		t.Errorf("tiles that follow a table are of versions %s", v)
 	}
 	s.do("CREATE VIEW public.late AS SELECT value FROM public.passthrough_birds")
-	f := want(t, s.migrations.Finalize(t.Context(), h.id, h.etag(), migrate.Losses{}), fault.Precondition, fault.MigrationRefused)
+	f := want(t, s.migrations.Finalize(t.Context(), h.id, h.etag(), migrate.Losses{}), fault.Precondition, fault.Dependent)
 	if f.Fields["refusals"] != "DEPENDENT" {
 		t.Error(f.Fields)
 	}

@@ -100,19 +100,23 @@ type MigrationServiceClient interface {
 	ResumeMigration(context.Context, *connect.Request[v1.ResumeMigrationRequest]) (*connect.Response[v1.ResumeMigrationResponse], error)
 	// CutOver gives the table's name to the new table; of a migration to tiles, the
 	// layer is read from these, and the table keeps its name. Errors: NOT_FOUND;
-	// FAILED_PRECONDITION MIGRATION_STATE unless VERIFIED; ABORTED
-	// MIGRATION_CHANGED for a stale etag, LAYER_CHANGED when the table was altered
-	// or its triggers removed; UNAVAILABLE TABLE_BUSY when the locks were not had,
-	// or older transactions are still open. The state is unchanged then.
+	// FAILED_PRECONDITION MIGRATION_STATE unless VERIFIED, DEPENDENT when something
+	// was put on the table since, or taken off, that the new table would lack, or
+	// have; ABORTED MIGRATION_CHANGED for a stale etag, LAYER_CHANGED when the
+	// table was altered or its triggers removed; DATA_LOSS DATA_CORRUPT when it was
+	// written anew and differs from what was verified; UNAVAILABLE TABLE_BUSY when
+	// the locks were not had, or older transactions are still open. The state is
+	// unchanged then.
 	CutOver(context.Context, *connect.Request[v1.CutOverRequest]) (*connect.Response[v1.CutOverResponse], error)
 	// Rollback gives the name back to the old table, which has every write.
 	// Errors: as CutOver.
 	Rollback(context.Context, *connect.Request[v1.RollbackRequest]) (*connect.Response[v1.RollbackResponse], error)
 	// Finalize compares once more and drops the old table: the only step without
 	// a way back. Errors: as CutOver; INVALID_ARGUMENT without drop_old_table, or
-	// without drop_name where that is needed; FAILED_PRECONDITION MIGRATION_REFUSED
-	// when something hangs on the table by now that would be lost; DATA_LOSS
-	// DATA_CORRUPT when the tables differ.
+	// without drop_name where that is needed; FAILED_PRECONDITION DEPENDENT when
+	// something hangs on the old table by now that would be lost, and
+	// MIGRATION_REFUSED when another layer is read from it, or tiles lack what was
+	// written to it; DATA_LOSS DATA_CORRUPT when the tables differ.
 	Finalize(context.Context, *connect.Request[v1.FinalizeRequest]) (*connect.Response[v1.FinalizeResponse], error)
 	// AbortMigration gives one up before its cut-over and removes all it made.
 	// Errors: as CutOver.
@@ -305,19 +309,23 @@ type MigrationServiceHandler interface {
 	ResumeMigration(context.Context, *connect.Request[v1.ResumeMigrationRequest]) (*connect.Response[v1.ResumeMigrationResponse], error)
 	// CutOver gives the table's name to the new table; of a migration to tiles, the
 	// layer is read from these, and the table keeps its name. Errors: NOT_FOUND;
-	// FAILED_PRECONDITION MIGRATION_STATE unless VERIFIED; ABORTED
-	// MIGRATION_CHANGED for a stale etag, LAYER_CHANGED when the table was altered
-	// or its triggers removed; UNAVAILABLE TABLE_BUSY when the locks were not had,
-	// or older transactions are still open. The state is unchanged then.
+	// FAILED_PRECONDITION MIGRATION_STATE unless VERIFIED, DEPENDENT when something
+	// was put on the table since, or taken off, that the new table would lack, or
+	// have; ABORTED MIGRATION_CHANGED for a stale etag, LAYER_CHANGED when the
+	// table was altered or its triggers removed; DATA_LOSS DATA_CORRUPT when it was
+	// written anew and differs from what was verified; UNAVAILABLE TABLE_BUSY when
+	// the locks were not had, or older transactions are still open. The state is
+	// unchanged then.
 	CutOver(context.Context, *connect.Request[v1.CutOverRequest]) (*connect.Response[v1.CutOverResponse], error)
 	// Rollback gives the name back to the old table, which has every write.
 	// Errors: as CutOver.
 	Rollback(context.Context, *connect.Request[v1.RollbackRequest]) (*connect.Response[v1.RollbackResponse], error)
 	// Finalize compares once more and drops the old table: the only step without
 	// a way back. Errors: as CutOver; INVALID_ARGUMENT without drop_old_table, or
-	// without drop_name where that is needed; FAILED_PRECONDITION MIGRATION_REFUSED
-	// when something hangs on the table by now that would be lost; DATA_LOSS
-	// DATA_CORRUPT when the tables differ.
+	// without drop_name where that is needed; FAILED_PRECONDITION DEPENDENT when
+	// something hangs on the old table by now that would be lost, and
+	// MIGRATION_REFUSED when another layer is read from it, or tiles lack what was
+	// written to it; DATA_LOSS DATA_CORRUPT when the tables differ.
 	Finalize(context.Context, *connect.Request[v1.FinalizeRequest]) (*connect.Response[v1.FinalizeResponse], error)
 	// AbortMigration gives one up before its cut-over and removes all it made.
 	// Errors: as CutOver.

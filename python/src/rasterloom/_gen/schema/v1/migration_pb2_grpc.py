@@ -165,10 +165,13 @@ class MigrationServiceServicer:
     def CutOver(self, request, context):
         """CutOver gives the table's name to the new table; of a migration to tiles, the
         layer is read from these, and the table keeps its name. Errors: NOT_FOUND;
-        FAILED_PRECONDITION MIGRATION_STATE unless VERIFIED; ABORTED
-        MIGRATION_CHANGED for a stale etag, LAYER_CHANGED when the table was altered
-        or its triggers removed; UNAVAILABLE TABLE_BUSY when the locks were not had,
-        or older transactions are still open. The state is unchanged then.
+        FAILED_PRECONDITION MIGRATION_STATE unless VERIFIED, DEPENDENT when something
+        was put on the table since, or taken off, that the new table would lack, or
+        have; ABORTED MIGRATION_CHANGED for a stale etag, LAYER_CHANGED when the
+        table was altered or its triggers removed; DATA_LOSS DATA_CORRUPT when it was
+        written anew and differs from what was verified; UNAVAILABLE TABLE_BUSY when
+        the locks were not had, or older transactions are still open. The state is
+        unchanged then.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -185,9 +188,10 @@ class MigrationServiceServicer:
     def Finalize(self, request, context):
         """Finalize compares once more and drops the old table: the only step without
         a way back. Errors: as CutOver; INVALID_ARGUMENT without drop_old_table, or
-        without drop_name where that is needed; FAILED_PRECONDITION MIGRATION_REFUSED
-        when something hangs on the table by now that would be lost; DATA_LOSS
-        DATA_CORRUPT when the tables differ.
+        without drop_name where that is needed; FAILED_PRECONDITION DEPENDENT when
+        something hangs on the old table by now that would be lost, and
+        MIGRATION_REFUSED when another layer is read from it, or tiles lack what was
+        written to it; DATA_LOSS DATA_CORRUPT when the tables differ.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -71,10 +71,13 @@ class MigrationServiceStub:
     CutOver: _grpc.UnaryUnaryMultiCallable[_migration_pb2.CutOverRequest, _migration_pb2.CutOverResponse]
     """CutOver gives the table's name to the new table; of a migration to tiles, the
     layer is read from these, and the table keeps its name. Errors: NOT_FOUND;
-    FAILED_PRECONDITION MIGRATION_STATE unless VERIFIED; ABORTED
-    MIGRATION_CHANGED for a stale etag, LAYER_CHANGED when the table was altered
-    or its triggers removed; UNAVAILABLE TABLE_BUSY when the locks were not had,
-    or older transactions are still open. The state is unchanged then.
+    FAILED_PRECONDITION MIGRATION_STATE unless VERIFIED, DEPENDENT when something
+    was put on the table since, or taken off, that the new table would lack, or
+    have; ABORTED MIGRATION_CHANGED for a stale etag, LAYER_CHANGED when the
+    table was altered or its triggers removed; DATA_LOSS DATA_CORRUPT when it was
+    written anew and differs from what was verified; UNAVAILABLE TABLE_BUSY when
+    the locks were not had, or older transactions are still open. The state is
+    unchanged then.
     """
     Rollback: _grpc.UnaryUnaryMultiCallable[_migration_pb2.RollbackRequest, _migration_pb2.RollbackResponse]
     """Rollback gives the name back to the old table, which has every write.
@@ -83,9 +86,10 @@ class MigrationServiceStub:
     Finalize: _grpc.UnaryUnaryMultiCallable[_migration_pb2.FinalizeRequest, _migration_pb2.FinalizeResponse]
     """Finalize compares once more and drops the old table: the only step without
     a way back. Errors: as CutOver; INVALID_ARGUMENT without drop_old_table, or
-    without drop_name where that is needed; FAILED_PRECONDITION MIGRATION_REFUSED
-    when something hangs on the table by now that would be lost; DATA_LOSS
-    DATA_CORRUPT when the tables differ.
+    without drop_name where that is needed; FAILED_PRECONDITION DEPENDENT when
+    something hangs on the old table by now that would be lost, and
+    MIGRATION_REFUSED when another layer is read from it, or tiles lack what was
+    written to it; DATA_LOSS DATA_CORRUPT when the tables differ.
     """
     AbortMigration: _grpc.UnaryUnaryMultiCallable[_migration_pb2.AbortMigrationRequest, _migration_pb2.AbortMigrationResponse]
     """AbortMigration gives one up before its cut-over and removes all it made.
@@ -135,10 +139,13 @@ class MigrationServiceAsyncStub(MigrationServiceStub):
     CutOver: _aio.UnaryUnaryMultiCallable[_migration_pb2.CutOverRequest, _migration_pb2.CutOverResponse]  # type: ignore[assignment]
     """CutOver gives the table's name to the new table; of a migration to tiles, the
     layer is read from these, and the table keeps its name. Errors: NOT_FOUND;
-    FAILED_PRECONDITION MIGRATION_STATE unless VERIFIED; ABORTED
-    MIGRATION_CHANGED for a stale etag, LAYER_CHANGED when the table was altered
-    or its triggers removed; UNAVAILABLE TABLE_BUSY when the locks were not had,
-    or older transactions are still open. The state is unchanged then.
+    FAILED_PRECONDITION MIGRATION_STATE unless VERIFIED, DEPENDENT when something
+    was put on the table since, or taken off, that the new table would lack, or
+    have; ABORTED MIGRATION_CHANGED for a stale etag, LAYER_CHANGED when the
+    table was altered or its triggers removed; DATA_LOSS DATA_CORRUPT when it was
+    written anew and differs from what was verified; UNAVAILABLE TABLE_BUSY when
+    the locks were not had, or older transactions are still open. The state is
+    unchanged then.
     """
     Rollback: _aio.UnaryUnaryMultiCallable[_migration_pb2.RollbackRequest, _migration_pb2.RollbackResponse]  # type: ignore[assignment]
     """Rollback gives the name back to the old table, which has every write.
@@ -147,9 +154,10 @@ class MigrationServiceAsyncStub(MigrationServiceStub):
     Finalize: _aio.UnaryUnaryMultiCallable[_migration_pb2.FinalizeRequest, _migration_pb2.FinalizeResponse]  # type: ignore[assignment]
     """Finalize compares once more and drops the old table: the only step without
     a way back. Errors: as CutOver; INVALID_ARGUMENT without drop_old_table, or
-    without drop_name where that is needed; FAILED_PRECONDITION MIGRATION_REFUSED
-    when something hangs on the table by now that would be lost; DATA_LOSS
-    DATA_CORRUPT when the tables differ.
+    without drop_name where that is needed; FAILED_PRECONDITION DEPENDENT when
+    something hangs on the old table by now that would be lost, and
+    MIGRATION_REFUSED when another layer is read from it, or tiles lack what was
+    written to it; DATA_LOSS DATA_CORRUPT when the tables differ.
     """
     AbortMigration: _aio.UnaryUnaryMultiCallable[_migration_pb2.AbortMigrationRequest, _migration_pb2.AbortMigrationResponse]  # type: ignore[assignment]
     """AbortMigration gives one up before its cut-over and removes all it made.
@@ -244,10 +252,13 @@ class MigrationServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_migration_pb2.CutOverResponse, _abc.Awaitable[_migration_pb2.CutOverResponse]]:
         """CutOver gives the table's name to the new table; of a migration to tiles, the
         layer is read from these, and the table keeps its name. Errors: NOT_FOUND;
-        FAILED_PRECONDITION MIGRATION_STATE unless VERIFIED; ABORTED
-        MIGRATION_CHANGED for a stale etag, LAYER_CHANGED when the table was altered
-        or its triggers removed; UNAVAILABLE TABLE_BUSY when the locks were not had,
-        or older transactions are still open. The state is unchanged then.
+        FAILED_PRECONDITION MIGRATION_STATE unless VERIFIED, DEPENDENT when something
+        was put on the table since, or taken off, that the new table would lack, or
+        have; ABORTED MIGRATION_CHANGED for a stale etag, LAYER_CHANGED when the
+        table was altered or its triggers removed; DATA_LOSS DATA_CORRUPT when it was
+        written anew and differs from what was verified; UNAVAILABLE TABLE_BUSY when
+        the locks were not had, or older transactions are still open. The state is
+        unchanged then.
         """
 
     @_abc_1.abstractmethod
@@ -268,9 +279,10 @@ class MigrationServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_migration_pb2.FinalizeResponse, _abc.Awaitable[_migration_pb2.FinalizeResponse]]:
         """Finalize compares once more and drops the old table: the only step without
         a way back. Errors: as CutOver; INVALID_ARGUMENT without drop_old_table, or
-        without drop_name where that is needed; FAILED_PRECONDITION MIGRATION_REFUSED
-        when something hangs on the table by now that would be lost; DATA_LOSS
-        DATA_CORRUPT when the tables differ.
+        without drop_name where that is needed; FAILED_PRECONDITION DEPENDENT when
+        something hangs on the old table by now that would be lost, and
+        MIGRATION_REFUSED when another layer is read from it, or tiles lack what was
+        written to it; DATA_LOSS DATA_CORRUPT when the tables differ.
         """
 
     @_abc_1.abstractmethod
