@@ -39,6 +39,9 @@ SELECT kind, name, carried FROM (
        OR EXISTS (SELECT FROM pg_class c WHERE c.oid = $1 AND format('%I.%I', c.relnamespace::regnamespace, c.relname)
                   IN (SELECT format('%I.%I', t.schemaname, t.tablename) FROM pg_publication_tables t WHERE t.pubname = p.pubname))
     UNION ALL
+    -- What comes by it is written to the table with the oid, whatever its name.
+    SELECT 'subscription', s.subname::text, false FROM pg_subscription_rel r JOIN pg_subscription s ON s.oid = r.srsubid WHERE r.srrelid = $1
+    UNION ALL
     SELECT 'inheritance', format('%s', CASE WHEN inhrelid = $1 THEN inhparent ELSE inhrelid END::regclass), false
     FROM pg_inherits WHERE $1 IN (inhrelid, inhparent)
     UNION ALL
