@@ -48,7 +48,7 @@ var rules = map[string]Rule{
 	"rasterloom.schema.v1.MigrationService/ListMigrations":  {Role: Reader},
 	"rasterloom.schema.v1.MigrationService/WatchMigration":  {Role: Reader, Stream: true},
 	"rasterloom.schema.v1.MigrationService/PauseMigration":  {Role: Submitter},
-	"rasterloom.schema.v1.MigrationService/ResumeMigration": {Role: Submitter},
+	"rasterloom.schema.v1.MigrationService/ResumeMigration": {Role: Submitter, Long: true}, // compares, of a restored database
 	"rasterloom.schema.v1.MigrationService/CutOver":         {Role: Operator, Long: true},
 	"rasterloom.schema.v1.MigrationService/Rollback":        {Role: Operator, Long: true},
 	"rasterloom.schema.v1.MigrationService/Finalize":        {Role: Operator, Long: true},
