@@ -121,7 +121,7 @@ const (
 const LockWait = 150 * time.Millisecond
 
 // alterations is what every plan says of changes to the table.
-const alterations = "until the migration has ended no column of the table may be renamed, or writes to it fail; PostgreSQL refuses to drop one, or to give it another type, but for DROP COLUMN … CASCADE, which stops the migration"
+const alterations = "until it ends, leave the columns, indexes and constraints of the table as they are: writes fail where a column is renamed"
 
 // EstimateStored fills in what a migration of so many rows to stored
 // coordinates takes. keyless: the table has no key and gets one.

@@ -243,9 +243,14 @@ func TestNobodyTookItUp(t *testing.T) {
 
 // What somebody gave another name is named.
 func TestWhatIsGoneIsNamed(t *testing.T) {
-	for name, c := range map[string]struct{ rename, back, missing string }{
-		"the table": {"ALTER TABLE public.passthrough_birds RENAME TO other", "ALTER TABLE public.other RENAME TO passthrough_birds", "passthrough_birds"},
-		"its index": {"ALTER INDEX public.passthrough_birds_pkey RENAME TO other", "ALTER INDEX public.other RENAME TO passthrough_birds_pkey", "passthrough_birds_pkey"},
+	for name, c := range map[string]struct {
+		rename, back string
+		kind         fault.Kind
+		reason       fault.Reason
+		field, named string
+	}{
+		"the table": {"ALTER TABLE public.passthrough_birds RENAME TO other", "ALTER TABLE public.other RENAME TO passthrough_birds", fault.Conflict, fault.LayerChanged, "missing", "passthrough_birds"},
+		"its index": {"ALTER INDEX public.passthrough_birds_pkey RENAME TO other", "ALTER INDEX public.other RENAME TO passthrough_birds_pkey", fault.Precondition, fault.Dependent, "dependents", "index passthrough_birds_pkey"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newStage(t, 4, 3, false)
@@ -253,8 +258,8 @@ func TestWhatIsGoneIsNamed(t *testing.T) {
 			h.to(migrate.Verified)
 			for _, step := range []func(context.Context, migrate.ID, string) error{s.migrations.CutOver, s.migrations.Rollback} {
 				s.do(c.rename)
-				f := want(t, step(t.Context(), h.id, h.etag()), fault.Conflict, fault.LayerChanged)
-				if !strings.Contains(f.Fields["missing"], c.missing) || !strings.Contains(f.Message, f.Fields["missing"]) || strings.Contains(f.Message, "adopt") {
+				f := want(t, step(t.Context(), h.id, h.etag()), c.kind, c.reason)
+				if !strings.Contains(f.Fields[c.field], c.named) || !strings.Contains(f.Message, c.named) || strings.Contains(f.Message, "adopt") {
 					t.Errorf("%s %v", f.Message, f.Fields)
 				}
 				s.do(c.back)

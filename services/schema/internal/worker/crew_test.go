@@ -173,7 +173,10 @@ func TestWaitsAreTold(t *testing.T) {
 	}
 	b.atWork(t, func(logs *observer.ObservedLogs) {
 		time.Sleep(time.Minute)
-		if got := strings.Join(b.waits, "; "); got != strings.Repeat("session 7 has it; ", 5)+"nothing" {
+		b.mu.Lock()
+		got := strings.Join(b.waits, "; ")
+		b.mu.Unlock()
+		if got != strings.Repeat("session 7 has it; ", 5)+"nothing" {
 			t.Errorf("told: %s", got)
 		}
 		if told := logs.FilterMessage("migration waits").All(); len(told) != 1 || told[0].ContextMap()["detail"] != "session 7 has it: lock timeout" {
