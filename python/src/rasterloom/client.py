@@ -260,7 +260,7 @@ class Loom(Catalog):
         compression : str
             How the table is compressed on its way from the server: ``"lz4"`` is worth
             it on networks slower than some 2 Gbit/s, ``"zstd"`` on those slower than
-            some 200 Mbit/s. Coordinates all but vanish; the table is the same.
+            some 400 Mbit/s. Coordinates all but vanish; the table is the same.
             Default: ``"none"``, the fastest on one machine.
         use_legacy_merge : bool, optional
             Make the table by one full outer join in SQL, as it was made before
