@@ -46,19 +46,32 @@ func (s *Store) Ingest(ctx context.Context, name string) (*IngestTx, error) {
 	if err != nil {
 		return nil, err
 	}
-	var ours bool
-	// A client that sends slowly leaves the transaction idle for long; one that
-	// sends nothing is dropped by whoever reads from it.
-	err = t.tx.QueryRow(ctx, `SELECT pg_try_advisory_xact_lock(hashtextextended($1, $2)) AND set_config('idle_in_transaction_session_timeout', '3600000', true) IS NOT NULL`,
-		name, ingestLock).Scan(&ours)
-	if err == nil && !ours {
-		err = fault.New(fault.Conflict, fault.LayerChanged, "another stream is being ingested into layer %q; try again when it has ended", name).With("layer", name)
-	}
-	if err != nil {
+	if err := t.beginIngest(ctx, name); err != nil {
 		t.Rollback(ctx)
 		return nil, faultOf(err)
 	}
 	return &IngestTx{Tx: t}, nil
+}
+
+func (t *Tx) beginIngest(ctx context.Context, name string) error {
+	// A client that sends slowly leaves the transaction idle for long; one that
+	// sends nothing is dropped by whoever reads from it.
+	//
+	// Whoever was refused tries again, and the database may not have noticed yet that
+	// the stream before was broken off.
+	_, err := t.tx.Exec(ctx, "SELECT set_config('idle_in_transaction_session_timeout', '3600000', true), set_config('lock_timeout', '1000', true)")
+	if err != nil {
+		return err
+	}
+	_, err = t.tx.Exec(ctx, "SELECT pg_advisory_xact_lock(hashtextextended($1, $2))", name, ingestLock)
+	if isCode(err, "55P03") { // lock_not_available
+		return fault.New(fault.Conflict, fault.LayerChanged, "another stream is being ingested into layer %q; try again when it has ended", name).With("layer", name)
+	}
+	if err != nil {
+		return err
+	}
+	_, err = t.tx.Exec(ctx, "SET LOCAL lock_timeout TO DEFAULT")
+	return err
 }
 
 // Create makes the table of the layer's tiles. Errors: as any query.
