@@ -7,6 +7,7 @@ import (
 
 	layerv1 "github.com/rasterloom/rasterloom/gen/rasterloom/layer/v1"
 	schemav1 "github.com/rasterloom/rasterloom/gen/rasterloom/schema/v1"
+	"github.com/rasterloom/rasterloom/gen/rasterloom/schema/v1/schemav1connect"
 )
 
 // An existing catalog goes on naming the table of which tiles were made: adoption
@@ -75,27 +76,35 @@ func TestAdoptionKnowsWhatBecameTiles(t *testing.T) {
 	problemOf(t, w.layer("birds"), "TABLE_AMBIGUOUS")
 }
 
-// A migration whose table somebody dropped is ended as the request says: the flags
-// arrive.
-func TestFinalizeWithoutTheTable(t *testing.T) {
-	w := newWorld(t)
+// cutOverToTiles adopts birds, migrates them to tiles, and cuts them over.
+func (w *world) cutOverToTiles() (schemav1connect.MigrationServiceClient, *schemav1.Migration) {
+	w.t.Helper()
 	w.legacy("passthrough_birds")
 	w.add(row{name: "birds", metadata: `{"passthrough": true}`})
 	w.adopt()
-	c, ctx := w.migrations(connect.WithGRPC()), t.Context()
+	c, ctx := w.migrations(connect.WithGRPC()), w.t.Context()
 	began, err := c.StartMigration(ctx, connect.NewRequest(&schemav1.StartMigrationRequest{
 		Spec: &schemav1.MigrationSpec{Layer: "birds", Level: schemav1.MigrationLevel_MIGRATION_LEVEL_TILED}, IdempotencyKey: "k",
 	}))
 	if err != nil {
-		t.Fatal(err)
+		w.t.Fatal(err)
 	}
-	m := watch(ctx, t, c, began.Msg.GetMigration().GetId())
+	m := watch(ctx, w.t, c, began.Msg.GetMigration().GetId())
 	over, err := c.CutOver(ctx, connect.NewRequest(&schemav1.CutOverRequest{Id: m.GetId(), Etag: m.GetEtag()}))
 	if err != nil {
-		t.Fatal(err)
+		w.t.Fatal(err)
 	}
+	return c, over.Msg.GetMigration()
+}
+
+// A migration whose table somebody dropped is ended as the request says: the flags
+// arrive.
+func TestFinalizeWithoutTheTable(t *testing.T) {
+	w := newWorld(t)
+	c, m := w.cutOverToTiles()
+	ctx := t.Context()
 	// Paused, so that no worker makes the tile before the table goes.
-	paused, err := c.PauseMigration(ctx, connect.NewRequest(&schemav1.PauseMigrationRequest{Id: m.GetId(), Etag: over.Msg.GetMigration().GetEtag()}))
+	paused, err := c.PauseMigration(ctx, connect.NewRequest(&schemav1.PauseMigrationRequest{Id: m.GetId(), Etag: m.GetEtag()}))
 	if err != nil {
 		t.Fatal(err)
 	}

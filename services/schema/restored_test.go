@@ -24,21 +24,8 @@ func (w *world) restored() *world {
 // be the only copy.
 func TestAdoptionKnowsWhatBecameTilesAfterARestore(t *testing.T) {
 	w := newWorld(t)
-	w.legacy("passthrough_birds")
-	w.add(row{name: "birds", metadata: `{"passthrough": true}`})
-	w.adopt()
-	c, ctx := w.migrations(connect.WithGRPC()), t.Context()
-	began, err := c.StartMigration(ctx, connect.NewRequest(&schemav1.StartMigrationRequest{
-		Spec: &schemav1.MigrationSpec{Layer: "birds", Level: schemav1.MigrationLevel_MIGRATION_LEVEL_TILED}, IdempotencyKey: "k",
-	}))
-	if err != nil {
-		t.Fatal(err)
-	}
-	m := watch(ctx, t, c, began.Msg.GetMigration().GetId())
-	over, err := c.CutOver(ctx, connect.NewRequest(&schemav1.CutOverRequest{Id: m.GetId(), Etag: m.GetEtag()}))
-	if err != nil {
-		t.Fatal(err)
-	}
+	c, m := w.cutOverToTiles()
+	ctx := t.Context()
 	tiled := func(when string, w *world) {
 		t.Helper()
 		a := w.adopt()
@@ -57,8 +44,8 @@ func TestAdoptionKnowsWhatBecameTilesAfterARestore(t *testing.T) {
 	tiled("cut over and restored", back)
 	// It is resumed and rolled back there.
 	there := back.migrations(connect.WithGRPC())
-	rollback := &schemav1.RollbackRequest{Id: m.GetId(), Etag: over.Msg.GetMigration().GetEtag()}
-	_, err = there.Rollback(ctx, connect.NewRequest(rollback))
+	rollback := &schemav1.RollbackRequest{Id: m.GetId(), Etag: m.GetEtag()}
+	_, err := there.Rollback(ctx, connect.NewRequest(rollback))
 	if f := wantError(t, err, connect.CodeAborted, "LAYER_CHANGED"); f["restored"] != "true" {
 		t.Errorf("fields %v", f)
 	}
@@ -74,7 +61,7 @@ func TestAdoptionKnowsWhatBecameTilesAfterARestore(t *testing.T) {
 		t.Errorf("rolled back it is %v", a)
 	}
 	if _, err := c.Finalize(ctx, connect.NewRequest(&schemav1.FinalizeRequest{
-		Id: m.GetId(), Etag: over.Msg.GetMigration().GetEtag(), DropOldTable: true, DropName: true,
+		Id: m.GetId(), Etag: m.GetEtag(), DropOldTable: true, DropName: true,
 	})); err != nil {
 		t.Fatal(err)
 	}
